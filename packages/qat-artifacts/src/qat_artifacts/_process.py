@@ -1,0 +1,58 @@
+"""Exit codes, the same for every command."""
+
+import enum
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from types import FrameType
+
+
+class Exit(enum.IntEnum):
+    """0 ok, 1 bug, 2 usage or config, 3 bad input, 4 gate NO-GO, 5 busy, 6 a cell failed, 7 environment, signals."""
+
+    OK = 0
+    BUG = 1
+    USAGE = 2
+    INPUT = 3
+    NO_GO = 4
+    BUSY = 5
+    CELL_FAILED = 6
+    ENVIRONMENT = 7
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class _Terminated(BaseException):
+    pass
+
+
+def _terminate(_signum: int, _frame: FrameType | None) -> None:
+    raise _Terminated
+
+
+def run_command(command: Callable[[], object], failures: Mapping[type[Exception], Exit]) -> int:
+    """Call `command`, print what went wrong in one line on stderr, and return the exit code.
+
+    `failures` maps exception classes to codes, first match wins. An int that `command` returns is its exit code.
+    Exceptions of click are recognised by their own `show` and `exit_code`. Anything else is a bug and keeps its
+    traceback (Python exits 1).
+    """
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        value = command()
+        return value if isinstance(value, int) else Exit.OK
+    except _Terminated:
+        return Exit.TERMINATED
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except Exception as error:
+        if type(error).__name__ == "Abort":  # click raises it for Ctrl-C
+            return Exit.INTERRUPTED
+        if hasattr(error, "show") and hasattr(error, "exit_code"):
+            error.show()
+            return int(error.exit_code)
+        for kind, code in failures.items():
+            if isinstance(error, kind):
+                print(f"error: {error}", file=sys.stderr)
+                return code
+        raise
