@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import attrs
 from cattrs import Converter, transform_error
 from cattrs.errors import ForbiddenExtraKeysError
+from cattrs.strategies import configure_union_passthrough
 
 from qat_artifacts.errors import InvalidArtifact
 
@@ -35,6 +36,7 @@ def _converter(*, forbid_extra_keys: bool) -> Converter:
     for kind in (bool, int, str):
         converter.register_structure_hook(kind, _exact(kind))
     converter.register_structure_hook(float, _finite)
+    configure_union_passthrough(str | bool | int | float | None, converter)  # such as `float | Literal["auto"]`
     return converter
 
 

@@ -16,11 +16,11 @@ def write_bytes(path: Path, data: bytes) -> None:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide results from the rest of a group
-        os.replace(temporary, path)
+        Path(temporary).chmod(0o644)  # mkstemp's 0600 would hide results from the rest of a group
+        Path(temporary).replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
+            Path(temporary).unlink()
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
@@ -30,7 +30,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Like `write_bytes`, in UTF-8 with `\\n` line ends."""
+    """Like `write_bytes`, in UTF-8."""
     write_bytes(path, text.encode())
 
 

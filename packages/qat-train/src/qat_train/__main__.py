@@ -1,0 +1,5 @@
+"""`python -m qat_train`."""
+
+from qat_train.cli import main
+
+main()

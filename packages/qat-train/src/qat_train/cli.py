@@ -1,0 +1,113 @@
+"""Commands of qat-train. torch and Ultralytics are imported inside the commands that need them."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+import qat_artifacts
+from qat_artifacts import Exit
+from qat_train.environment import prepare_environment, quiet_stdout
+from qat_train.errors import Diverged, InputError, ResourceError, SpecError
+
+FAILURES: dict[type[Exception], Exit] = {
+    SpecError: Exit.USAGE,
+    InputError: Exit.INPUT,
+    qat_artifacts.ArtifactError: Exit.INPUT,
+    Diverged: Exit.CELL_FAILED,
+    ResourceError: Exit.ENVIRONMENT,
+    OSError: Exit.ENVIRONMENT,
+}
+
+resume_option = click.option(
+    "--resume",
+    type=click.Choice(["auto", "never", "must"]),
+    default="auto",
+    show_default=True,
+    help="Continue a run that was cut off: if there is one, never (start over), or fail if there is none.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+
+
+@click.group()
+@click.version_option(package_name="qat-train")
+def cli() -> None:
+    """W4A16 quantization-aware training of an Ultralytics detector with ModelOpt."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+
+
+@cli.command()
+@click.option("--spec", "spec_path", type=click.Path(path_type=Path), required=True, help="Run specification, TOML.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
+@resume_option
+@json_option
+def run(spec_path: Path, out: Path, resume: Any, as_json: bool) -> None:
+    """Train one trajectory; validate raw and averaged weights every epoch.
+
+    Example: qat-train run --spec run.toml --out runs/n-seed0
+    """
+    _train(spec_path, out, resume, as_json, pretrain=False)
+
+
+@cli.command()
+@click.option("--spec", "spec_path", type=click.Path(path_type=Path), required=True, help="Specification, bits = 32.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder; the weights are its model.pt.")
+@resume_option
+@json_option
+def pretrain(spec_path: Path, out: Path, resume: Any, as_json: bool) -> None:
+    """Train or fine-tune floating-point weights; classes may differ from the checkpoint's.
+
+    Example: qat-train pretrain --spec pretrain.toml --out runs/pretrain-n
+    """
+    _train(spec_path, out, resume, as_json, pretrain=True)
+
+
+@cli.command()
+@click.option("--checkpoint", required=True, help="A .pt file.")
+@json_option
+def inspect(checkpoint: str, as_json: bool) -> None:
+    """Say what a checkpoint holds, without running its code.
+
+    Example: qat-train inspect --checkpoint yolov10n.pt --json
+    """
+    prepare_environment()
+    with quiet_stdout():
+        from qat_train.detector import load_detector
+
+        found = load_detector(checkpoint)
+    parameters = sum(p.numel() for p in found.model.parameters())
+    about = {
+        "variant": found.variant,
+        "names": list(found.names),
+        "nc": len(found.names),
+        "parameters": parameters,
+        "sha256": found.sha256,
+        "imgsz": found.imgsz,
+    }
+    click.echo(json.dumps(about) if as_json else "\n".join(f"{key}: {value}" for key, value in about.items()))
+
+
+def _train(spec_path: Path, out: Path, resume: Any, as_json: bool, *, pretrain: bool) -> None:
+    from qat_train.spec import read_spec
+
+    spec = read_spec(spec_path)
+    if pretrain == spec.quantization.enabled:
+        raise SpecError(f"{spec_path}: quantization.bits must be {'32' if pretrain else '2 to 8'} for this command")
+    threads = prepare_environment(spec.training.threads)
+    with quiet_stdout():
+        from qat_train.progress import EpochReporter
+        from qat_train.runner import execute
+
+        done = execute(spec, out, resume=resume, threads=threads, pretrain=pretrain, report=EpochReporter())
+    if as_json:
+        click.echo(qat_artifacts.dumps(qat_artifacts.unstructure(done)), nl=False)
+    else:
+        click.echo(str(out / ("model.pt" if pretrain else "run.json")))
+
+
+def main() -> None:
+    """Entry point: exit codes of `qat_artifacts.Exit`."""
+    sys.exit(qat_artifacts.run_command(lambda: cli.main(standalone_mode=False), FAILURES))

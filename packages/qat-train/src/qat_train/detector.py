@@ -1,0 +1,217 @@
+"""Detectors of Ultralytics: load without running code, match classes by name, reparameterise, describe the graph."""
+
+import copy
+import hashlib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import attrs
+import torch
+from torch import nn
+from ultralytics.nn import tasks
+from ultralytics.nn.modules.block import DFL, RepVGGDW
+from ultralytics.nn.modules.head import Detect
+from ultralytics.utils import DEFAULT_CFG_DICT
+
+import qat_artifacts
+from qat_train.errors import InputError
+from qat_train.policy import Kind, Site
+
+SCRATCH = "scratch:"  # checkpoint "scratch:yolov10n" stands for random weights of that architecture
+
+
+@attrs.frozen(kw_only=True)
+class Detector:
+    """A model with what its file says of it."""
+
+    model: Any = attrs.field(repr=False)  # ultralytics DetectionModel, fp32, eval mode
+    names: tuple[str, ...]
+    sha256: str
+    scale: str  # n, s, m, ... as the architecture file says, or ""
+    imgsz: int | None
+
+    @property
+    def variant(self) -> str:
+        """yolo10n, yolo10s, yolo10m, or "other"."""
+        is_v10 = type(self.model.model[-1]).__name__ == "v10Detect"
+        return f"yolo10{self.scale}" if is_v10 and self.scale in ("n", "s", "m") else "other"
+
+
+def load_detector(checkpoint: str, *, seed: int = 0) -> Detector:
+    """Load an Ultralytics .pt with weights-only unpickling, or build "scratch:<architecture>" from `seed`.
+
+    Raises:
+        InputError: missing, unreadable, no detector, or holding anything but the allowed classes.
+    """
+    if checkpoint.startswith(SCRATCH):
+        architecture = checkpoint.removeprefix(SCRATCH)
+        torch.manual_seed(seed)
+        try:
+            model = tasks.DetectionModel(f"{architecture}.yaml", verbose=False)
+        except FileNotFoundError as error:
+            raise InputError(f"model.checkpoint: no architecture {architecture!r} in Ultralytics") from error
+        identity = hashlib.sha256(f"{checkpoint}/{seed}".encode()).hexdigest()
+        return _describe(model, sha256=identity, imgsz=None)
+    path = Path(checkpoint)
+    if not path.is_file():
+        raise InputError(f"model.checkpoint: {path} does not exist; give a .pt file, or put the weights there")
+    if not tasks._SafeLoad.SUPPORTED:
+        raise InputError("this torch cannot load checkpoints safely; install torch>=2.10")
+    try:
+        content, _ = tasks.torch_safe_load(path, safe_only=True)
+    except Exception as error:  # the loader raises a dozen types for damaged and hostile files alike
+        raise InputError(f"model.checkpoint: {path} cannot be loaded safely: {str(error).splitlines()[0]}") from error
+    model = content.get("ema") or content.get("model")
+    if not isinstance(model, tasks.DetectionModel):
+        raise InputError(f"model.checkpoint: {path} holds {type(model).__name__}, a DetectionModel is expected")
+    if content.get("modelopt"):
+        raise InputError(f"model.checkpoint: {path} is quantized already; start from floating-point weights")
+    imgsz = (content.get("train_args") or {}).get("imgsz")
+    return _describe(
+        model.float(), sha256=qat_artifacts.sha256_file(path), imgsz=imgsz if isinstance(imgsz, int) else None
+    )
+
+
+def _describe(model: Any, *, sha256: str, imgsz: int | None) -> Detector:
+    for module in model.modules():
+        if hasattr(module, "inplace"):
+            module.inplace = True
+        if isinstance(module, nn.Upsample) and not hasattr(module, "recompute_scale_factor"):
+            module.recompute_scale_factor = None  # files written by torch 1.10 lack it
+    return Detector(
+        model=model.eval(),
+        names=tuple(str(model.names[i]) for i in sorted(model.names)),
+        sha256=sha256,
+        scale=str(model.yaml.get("scale", "")),
+        imgsz=imgsz,
+    )
+
+
+def same_classes(checkpoint: Sequence[str], dataset: Sequence[str]) -> bool:
+    """Whether both name the same set of classes; case and surrounding blanks do not count, nor does the order."""
+    return {n.strip().lower() for n in checkpoint} == {n.strip().lower() for n in dataset} and len(checkpoint) == len(
+        dataset
+    )
+
+
+def match_classes(
+    detector: Detector, names: Sequence[str], *, rebuild: bool
+) -> tuple[Any, Literal["by-name", "rebuilt"]]:
+    """The model with its class outputs in the order of `names`, and how they were matched.
+
+    Returns:
+        (model, "by-name") when both sides name the same classes, in any order; (model, "rebuilt") otherwise: all other
+        weights are kept, the class branches are new (their width depends on the class count) and need training.
+
+    Raises:
+        InputError: the names differ and `rebuild` is False.
+    """
+    if tuple(names) == detector.names:
+        return copy.deepcopy(detector.model), "by-name"
+    same = same_classes(detector.names, names)
+    if not same and not rebuild:
+        raise InputError(
+            f"the checkpoint knows {len(detector.names)} classes ({', '.join(detector.names[:4])}, ...), the data set "
+            f"{len(names)} ({', '.join(names[:4])}, ...); fine-tune it first: qat-train pretrain"
+        )
+    model = tasks.DetectionModel(copy.deepcopy(detector.model.yaml), nc=len(names), verbose=False)
+    model.names = dict(enumerate(names))  # set before loading: rows of the class branches are copied by name
+    model.load(detector.model, verbose=False)
+    return model, "by-name" if same else "rebuilt"
+
+
+def reparameterise(model: nn.Module) -> list[str]:
+    """Merge the branches of every RepVGGDW into one biased 7x7 convolution; return their paths.
+
+    It has to come before quantization: merged afterwards, the sum of two weights on the grid leaves the grid.
+    Ultralytics' `fuse` replaces the weights only, so the forward method is switched here too.
+    """
+    merged = []
+    for name, module in model.named_modules():
+        if isinstance(module, RepVGGDW):
+            module.fuse()
+            module.forward = module.forward_fuse
+            merged.append(name)
+    return merged
+
+
+def make_trainable(model: nn.Module) -> None:
+    """Gradients on for every parameter but DFL's fixed ramp; reparameterised layers come without."""
+    for module in model.modules():
+        for parameter in module.parameters(recurse=False):
+            parameter.requires_grad_(True)
+    for module in model.modules():
+        if isinstance(module, DFL):
+            module.conv.requires_grad_(False)
+
+
+def with_training_arguments(model: Any) -> Any:
+    """Give the model the hyperparameter namespace its loss reads."""
+    model.args = SimpleNamespace(**DEFAULT_CFG_DICT)
+    return model
+
+
+def convolution_sites(model: nn.Module) -> list[Site]:
+    """Every Conv2d with its places in the graph, found by type and structure, in the order of the modules.
+
+    "stem" is the first convolution; "head" lies in a Detect module; "head-last" is the last convolution of one of its
+    branches; "dfl" decodes the box distribution.
+    """
+    head_last: set[str] = set()
+    heads: list[str] = []
+    dfl: set[str] = set()
+    for name, module in model.named_modules():
+        if isinstance(module, Detect):
+            heads.append(f"{name}.")
+            for child_name, child in module.named_children():
+                if isinstance(child, nn.ModuleList):
+                    for i, branch in enumerate(child):
+                        last = [n for n, m in branch.named_modules() if isinstance(m, nn.Conv2d)][-1:]
+                        head_last.update(f"{name}.{child_name}.{i}.{n}" for n in last)
+        if isinstance(module, DFL):
+            dfl.update(f"{name}.{n}" for n, m in module.named_modules() if isinstance(m, nn.Conv2d))
+    sites: list[Site] = []
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.Conv2d):
+            continue
+        places = {
+            "stem": not sites,
+            "head": name.startswith(tuple(heads)),
+            "head-last": name in head_last,
+            "dfl": name in dfl,
+        }
+        sites.append(Site(name=name, places=frozenset(k for k, found in places.items() if found), kind=_kind(module)))
+    return sites
+
+
+def _kind(conv: nn.Conv2d) -> Kind:
+    if conv.groups == conv.in_channels and conv.groups > 1:
+        return "depthwise"
+    return "pointwise" if conv.kernel_size == (1, 1) else "dense"
+
+
+def set_head(model: Any, *, one2one: bool = True) -> str:
+    """Choose the head that inference uses; return the name of the one that is used.
+
+    YOLOv10's product is its NMS-free one2one head: it is the one evaluated and exported. Detectors without one use
+    their only head, with NMS.
+    """
+    head = model.model[-1]
+    if getattr(head, "one2one_cv2", None) is None:
+        return "one2many"
+    head.end2end = one2one
+    return "one2one" if head.end2end else "one2many"
+
+
+def save_pt(model: Any, path: Path, *, train_arguments: dict[str, Any]) -> None:
+    """Write a floating-point checkpoint in fp16 that Ultralytics and `load_detector` read."""
+    model = copy.deepcopy(model).half()
+    model.criterion = None
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    buffer = io.BytesIO()
+    torch.save({"model": model, "ema": None, "train_args": train_arguments, "license": "AGPL-3.0"}, buffer)
+    qat_artifacts.write_bytes(path, buffer.getvalue())

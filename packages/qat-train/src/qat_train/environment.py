@@ -1,0 +1,90 @@
+"""The process around a run: settings that must be made before Ultralytics is imported, versions, git, threads."""
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class Git:
+    """The state of the working tree the code ran from; all None outside a repository."""
+
+    commit: str | None
+    branch: str | None
+    dirty: bool | None
+
+
+def prepare_environment(threads: int = 0) -> int:
+    """Set what Ultralytics and OpenMP read at import. Call before torch or ultralytics is imported.
+
+    No package is installed and nothing is sent or fetched at run time; settings live in a private folder, so that the
+    user's own are neither read nor written. Returns the thread count (0 asks for every core).
+    """
+    count = threads or len(os.sched_getaffinity(0))
+    os.environ["OMP_NUM_THREADS"] = str(count)  # Ultralytics would set 1, OpenMP reads it once
+    os.environ.setdefault("YOLO_CONFIG_DIR", str(Path(tempfile.gettempdir()) / f"qat-train-{os.getuid()}"))
+    os.environ["YOLO_AUTOINSTALL"] = "false"
+    os.environ["ULTRALYTICS_SAFE_LOAD"] = "true"
+    os.environ["YOLO_OFFLINE"] = os.environ.get("YOLO_OFFLINE", "true")
+    os.environ["HF_HUB_OFFLINE"] = "1"  # ModelOpt imports huggingface_hub
+    Path(os.environ["YOLO_CONFIG_DIR"]).mkdir(parents=True, exist_ok=True)
+    return count
+
+
+@contextlib.contextmanager
+def quiet_stdout() -> Iterator[None]:
+    """Send what libraries print on stdout, at the level of file descriptors, to stderr: stdout carries data."""
+    sys.stdout.flush()
+    saved = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(saved, 1)
+        os.close(saved)
+
+
+def use_threads(count: int) -> None:
+    """Give torch `count` threads again: Ultralytics' device selection leaves one core idle (1.44x on two cores)."""
+    import torch
+
+    torch.set_num_threads(count)
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that can change a number."""
+    names = ("torch", "torchvision", "ultralytics", "nvidia-modelopt", "numpy", "opencv-python", "pillow", "qat-train")
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def git_state(folder: Path) -> Git:
+    """Commit, branch and whether tracked files differ, of the repository around `folder`."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "HEAD")
+    status = git("status", "--porcelain", "--untracked-files=no") if commit else None
+    return Git(
+        commit=commit,
+        branch=git("rev-parse", "--abbrev-ref", "HEAD") if commit else None,
+        dirty=None if status is None else bool(status),
+    )

@@ -1,0 +1,129 @@
+"""ModelOpt's quantizers in a detector: insertion, scales, and the guard that they are on and on the grid."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import attrs
+import modelopt.torch.quantization as mtq
+import torch
+from modelopt.torch.quantization.nn import (
+    is_registered_quant_backend,
+    register_quant_backend,
+)
+from torch import Tensor, nn
+
+from qat_train.errors import TrainError
+from qat_train.quantizer import amax_from_scale, codes, fake_quantize, initial_amax, scale_from_amax
+
+BACKEND = "qat-train"
+
+Granularity = Literal["per-channel", "per-tensor"]
+
+
+@attrs.frozen(kw_only=True)
+class QuantizedLayer:
+    """One convolution in the record of a run. `bits` None: left in floating point."""
+
+    name: str
+    type: str
+    bits: int | None
+    elements: int
+
+
+class OffGrid(TrainError):
+    """A model about to be evaluated, folded or exported does not use its quantized weights."""
+
+
+def _backend(inputs: Tensor, quantizer: Any) -> Tensor:
+    return fake_quantize(inputs, scale_from_amax(quantizer._amax, quantizer.num_bits), quantizer.num_bits)
+
+
+def insert_quantizers(model: nn.Module, bits: Mapping[str, int | None], granularity: Granularity) -> None:
+    """Replace the named convolutions by ModelOpt's, in place, with amax = max |w|.
+
+    ModelOpt stores bits, axis and amax; its forward calls our backend, so that one function decides every code
+    (ModelOpt's own kernels multiply by a reciprocal and disagree on a few).
+
+    Args:
+        model: a floating-point detector.
+        bits: width of each convolution by path; None leaves it in float.
+        granularity: one scale per output channel, or one per tensor.
+    """
+    if not is_registered_quant_backend(BACKEND):
+        register_quant_backend(BACKEND, _backend)
+    axis = 0 if granularity == "per-channel" else None
+    rules: list[dict[str, Any]] = [{"quantizer_name": "*", "enable": False}]
+    rules += [
+        {"quantizer_name": f"{name}.weight_quantizer", "cfg": {"num_bits": width, "axis": axis, "backend": BACKEND}}
+        for name, width in bits.items()
+        if width is not None
+    ]
+    mtq.quantize(model, {"quant_cfg": rules, "algorithm": "max"}, forward_loop=None)
+    found = {name for name, _, _ in active_quantizers(model)}
+    wanted = {name for name, width in bits.items() if width is not None}
+    if found != wanted:
+        raise TrainError(f"quantizers are active on {sorted(found ^ wanted)[:5]} against the policy")
+
+
+def active_quantizers(model: nn.Module) -> Iterator[tuple[str, Any, Any]]:
+    """(path, convolution, weight quantizer) of every layer whose weight is quantized now."""
+    for name, module in model.named_modules():
+        quantizer = getattr(module, "weight_quantizer", None)
+        if quantizer is not None and isinstance(module, nn.Conv2d) and quantizer.is_enabled:
+            yield name, module, quantizer
+
+
+@torch.no_grad()
+def initialise_scales(model: nn.Module, init: str) -> None:
+    """Set every amax from the weights alone, by "max" or "mse"."""
+    for _, conv, quantizer in active_quantizers(model):
+        amax = initial_amax(conv.weight, quantizer.num_bits, init=init, per_channel=quantizer.axis is not None)
+        quantizer._amax.copy_(amax.reshape(quantizer._amax.shape))
+
+
+def layer_scale(quantizer: Any) -> Tensor:
+    """Scale of one quantizer, shape (C, 1, 1, 1) or ()."""
+    return scale_from_amax(quantizer._amax, quantizer.num_bits)
+
+
+@torch.no_grad()
+def set_layer_scale(quantizer: Any, scale: Tensor) -> None:
+    """Store a scale such that `layer_scale` returns it to the last bit."""
+    quantizer._amax.copy_(amax_from_scale(scale.to(quantizer._amax), quantizer.num_bits).reshape(quantizer._amax.shape))
+
+
+@torch.no_grad()
+def layer_codes(conv: nn.Conv2d, quantizer: Any) -> Tensor:
+    """Integer codes of one layer's weight, int8, shape of the weight."""
+    return codes(conv.weight.detach(), layer_scale(quantizer), quantizer.num_bits).to(torch.int8)
+
+
+@torch.no_grad()
+def assert_on_grid(model: nn.Module, expected: int) -> None:
+    """Prove that the weights a forward pass uses are codes times scale.
+
+    Args:
+        model: the model about to be used.
+        expected: how many layers the policy quantizes; 0 for a floating-point model.
+
+    Raises:
+        OffGrid: a quantizer is missing, off, or returns something that is not on its grid; the text names the layer.
+    """
+    count = 0
+    for name, conv, quantizer in active_quantizers(model):
+        used = quantizer(conv.weight)
+        on_grid = codes(conv.weight, layer_scale(quantizer), quantizer.num_bits) * layer_scale(quantizer)
+        if not torch.equal(used, on_grid):
+            raise OffGrid(f"{name}: the weight in use is off the {quantizer.num_bits}-bit grid")
+        count += 1
+    if count != expected:
+        raise OffGrid(f"{count} quantizers are active, the policy has {expected}; was the model fused or restored?")
+
+
+def describe_layers(model: nn.Module, bits: Mapping[str, int | None]) -> tuple[QuantizedLayer, ...]:
+    """What was quantized, layer by layer."""
+    modules = dict(model.named_modules())
+    return tuple(
+        QuantizedLayer(name=name, type=type(modules[name]).__name__, bits=width, elements=modules[name].weight.numel())
+        for name, width in bits.items()
+    )

@@ -1,0 +1,107 @@
+"""Layer policy: which convolution gets how many bits. Data, not code: rules by type and place in the graph."""
+
+import importlib.resources
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import tomli
+
+import qat_artifacts
+from qat_train.errors import SpecError
+
+Place = Literal["any", "stem", "head", "head-last", "dfl"]
+Kind = Literal["any", "dense", "pointwise", "depthwise"]
+
+
+@attrs.frozen(kw_only=True)
+class Rule:
+    """Layers of this `place` and `kind` get `bits`: "base" (the run's width), "float", or 2 to 8."""
+
+    place: Place = "any"
+    kind: Kind = "any"
+    bits: int | str = attrs.field()
+
+    @bits.validator
+    def _check_bits(self, _: Any, value: int | str) -> None:
+        if not (value in ("base", "float") or (isinstance(value, int) and 2 <= value <= 8)):
+            raise ValueError(f"bits must be 'base', 'float' or 2 to 8, found {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class Policy:
+    """Rules in order; for each layer the last rule that matches decides. A layer no rule matches stays in float."""
+
+    name: str
+    rules: tuple[Rule, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Site:
+    """One convolution of a detector as the policy sees it: its path, its places, its kind."""
+
+    name: str
+    places: frozenset[str]
+    kind: Kind
+
+
+def load_policy(name: str, *, folder: Path | None = None) -> Policy:
+    """A policy that ships with this package by name ("default", "all"), or a TOML file by path.
+
+    Raises:
+        SpecError: unknown name, unreadable file, or a rule outside its range; the text names file and rule.
+    """
+    if name.endswith(".toml"):
+        path = (folder or Path()) / name
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise SpecError(f"quantization.policy: {path}: {error.strerror}") from error
+        source, label = str(path), path.stem
+    else:
+        shipped = importlib.resources.files("qat_train") / "policies"
+        known = sorted(item.name.removesuffix(".toml") for item in shipped.iterdir() if item.name.endswith(".toml"))
+        if name not in known:
+            raise SpecError(
+                f"quantization.policy: unknown policy {name!r}; shipped are {', '.join(known)}, or give a .toml file"
+            )
+        source, label = f"policies/{name}.toml", name
+        text = (shipped / f"{name}.toml").read_text(encoding="utf-8")
+    try:
+        raw = tomli.loads(text)
+        rules = tuple(_rule(item, f"{source}: rule[{i}]") for i, item in enumerate(raw.get("rule", ())))
+    except tomli.TOMLDecodeError as error:
+        raise SpecError(f"{source}: {error}") from error
+    if not rules:
+        raise SpecError(f"{source}: no [[rule]] found")
+    return Policy(name=label, rules=rules)
+
+
+def _rule(raw: Mapping[str, Any], source: str) -> Rule:
+    bits = raw.get("bits")
+    if isinstance(bits, bool) or not isinstance(bits, int | str):
+        raise SpecError(f"{source}: bits must be 'base', 'float' or 2 to 8, found {bits!r}")
+    try:
+        rest = qat_artifacts.structure({k: v for k, v in raw.items() if k != "bits"}, _RuleWithoutBits, source=source)
+        return Rule(place=rest.place, kind=rest.kind, bits=bits)
+    except (qat_artifacts.InvalidArtifact, ValueError) as error:
+        raise SpecError(f"{error}") from error
+
+
+@attrs.frozen(kw_only=True)
+class _RuleWithoutBits:
+    place: Place = "any"
+    kind: Kind = "any"
+
+
+def assign_bits(policy: Policy, sites: Sequence[Site], base_bits: int) -> dict[str, int | None]:
+    """Bits of each site, None for float, in the order of `sites`."""
+    assigned: dict[str, int | None] = {}
+    for site in sites:
+        bits: int | str = "float"
+        for rule in policy.rules:
+            if (rule.place == "any" or rule.place in site.places) and rule.kind in ("any", site.kind):
+                bits = rule.bits
+        assigned[site.name] = base_bits if bits == "base" else None if bits == "float" else int(bits)
+    return assigned

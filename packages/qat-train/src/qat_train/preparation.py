@@ -1,0 +1,155 @@
+"""From a specification to a model that is ready to train: data, detector, policy, evaluator, references."""
+
+import copy
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import torch
+from ultralytics.utils.torch_utils import select_device
+
+import qat_artifacts
+from qat_train.dataset import PreparedData, read_data
+from qat_train.detector import (
+    Detector,
+    convolution_sites,
+    load_detector,
+    make_trainable,
+    match_classes,
+    reparameterise,
+    set_head,
+    with_training_arguments,
+)
+from qat_train.environment import use_threads
+from qat_train.errors import ResourceError, SpecError
+from qat_train.evaluator import Evaluator
+from qat_train.insertion import describe_layers, initialise_scales, insert_quantizers
+from qat_train.policy import assign_bits, load_policy
+from qat_train.references import ReferenceKey, find_references, store_references
+from qat_train.run import EvaluationBlock, QuantizationBlock, References, ScaleBlock
+from qat_train.spec import RunSpec
+
+logger = logging.getLogger(__name__)
+
+
+@attrs.frozen(kw_only=True)
+class Prepared:
+    """Everything a run needs before its first step. `model` is floating point still; `quantize` changes that."""
+
+    spec: RunSpec
+    data: PreparedData
+    detector: Detector
+    model: Any
+    class_match: Literal["by-name", "rebuilt"]
+    bits: dict[str, int | None]
+    quantization: QuantizationBlock
+    evaluator: Evaluator
+    evaluation: EvaluationBlock
+    device: torch.device
+
+    def quantize(self, model: Any) -> None:
+        """Insert quantizers into `model` and set its scales; nothing in a floating-point run."""
+        if self.quantization.quantized_layers:
+            insert_quantizers(model, self.bits, self.spec.quantization.granularity)
+            initialise_scales(model, self.spec.quantization.init)
+
+
+def prepare(spec: RunSpec, *, folder: Path, threads: int, pretrain: bool = False) -> Prepared:
+    """Load and check everything, in the order that keeps reparameterised layers on the grid.
+
+    Args:
+        spec: what to run.
+        folder: where Ultralytics may write.
+        threads: CPU threads for torch.
+        pretrain: classes may differ from the checkpoint's, and RepVGGDW keeps its branches.
+    """
+    data = read_data(spec.data.dataset)
+    device = choose_device(spec.training.device)
+    detector = load_detector(spec.model.checkpoint, seed=spec.run.seed)
+    model, class_match = match_classes(detector, data.names, rebuild=pretrain)
+    with_training_arguments(model)
+    if not pretrain:
+        reparameterise(model)
+    make_trainable(model)
+    model.to(device)
+    evaluator = Evaluator(
+        data.yaml, imgsz=spec.training.imgsz, batch=2 * spec.training.batch, device=device, folder=folder
+    )
+    use_threads(threads)
+    bits, quantization = _plan_quantization(spec, model)
+    return Prepared(
+        spec=spec,
+        data=data,
+        detector=detector,
+        model=model,
+        class_match=class_match,
+        bits=bits,
+        quantization=quantization,
+        evaluator=evaluator,
+        evaluation=evaluator.describe(set_head(model)),
+        device=device,
+    )
+
+
+def choose_device(name: str) -> torch.device:
+    """Resolve "auto", "cpu" or a CUDA index.
+
+    Raises:
+        ResourceError: the device is not there.
+    """
+    if name == "auto":
+        name = "0" if torch.cuda.is_available() else "cpu"
+    try:
+        device: torch.device = select_device(name, verbose=False)
+    except ValueError as error:
+        available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        raise ResourceError(
+            f"training.device = {name!r} is not there: torch sees {available} CUDA devices; use cpu, or auto"
+        ) from error
+    return device
+
+
+def _plan_quantization(spec: RunSpec, model: Any) -> tuple[dict[str, int | None], QuantizationBlock]:
+    key = spec.quantization
+    bits: dict[str, int | None] = {}
+    if key.enabled:
+        bits = assign_bits(load_policy(key.policy), convolution_sites(model), key.bits)
+        if not any(bits.values()):
+            raise SpecError(f"quantization.policy = {key.policy!r} quantizes no layer of this model")
+    block = QuantizationBlock(
+        mode=f"w{key.bits}a16" if key.enabled else "fp32",
+        library="nvidia-modelopt" if key.enabled else "none",
+        weight_bit_width=key.bits if key.enabled else None,
+        granularity=key.granularity,
+        scale=ScaleBlock(init=key.init, learned=key.learned),
+        policy=key.policy if key.enabled else "none",
+        layers=describe_layers(model, bits),
+    )
+    return bits, block
+
+
+def measure_references(prepared: Prepared) -> References:
+    """FP32 and PTQ of the starting checkpoint: from the cache, or measured now with the run's own evaluator."""
+    spec = prepared.spec
+    folder = Path(spec.references.directory) if spec.references.directory else None
+    described = qat_artifacts.dumps(qat_artifacts.unstructure(prepared.quantization))
+    key = ReferenceKey(
+        checkpoint_sha256=prepared.detector.sha256,
+        dataset_fingerprint=prepared.data.view.fingerprint,
+        imgsz=spec.training.imgsz,
+        quantization=hashlib.sha256(described.encode()).hexdigest(),
+        evaluator=prepared.evaluation.evaluator,
+        head=prepared.evaluation.head,
+    )
+    if (known := find_references(folder, key)) is not None:
+        return known
+    fp32 = prepared.evaluator(prepared.model, quantized_layers=0)
+    ptq = None
+    if spec.quantization.enabled:
+        quantized = copy.deepcopy(prepared.model)
+        prepared.quantize(quantized)
+        ptq = prepared.evaluator(quantized, quantized_layers=prepared.quantization.quantized_layers)
+    logger.info("references: FP32 %.4f, PTQ %s", fp32.map50_95, f"{ptq.map50_95:.4f}" if ptq else "none")
+    return store_references(folder, key, References(fp32=fp32, ptq=ptq))

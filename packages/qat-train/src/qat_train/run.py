@@ -1,0 +1,203 @@
+"""The record of a run: schema qat-train/run and the lines of metrics.jsonl."""
+
+from typing import ClassVar, Literal
+
+import attrs
+
+from qat_train.environment import Git
+from qat_train.insertion import QuantizedLayer
+
+Series = Literal["raw", "ema"]
+
+
+def _unit(instance: object, attribute: "attrs.Attribute[float]", value: float) -> None:
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"{attribute.name} {value} is outside [0, 1]")
+
+
+@attrs.frozen(kw_only=True)
+class Evaluation:
+    """One evaluation of one set of weights. All metrics are unrounded numbers in [0, 1]."""
+
+    map50_95: float = attrs.field(validator=_unit)
+    map50: float = attrs.field(validator=_unit)
+    precision: float = attrs.field(validator=_unit)
+    recall: float = attrs.field(validator=_unit)
+    per_class: dict[str, float]
+    weights_sha256: str
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """Something that happened to a run and belongs into its evidence. `epoch` counts from 1."""
+
+    epoch: int
+    kind: Literal["nan-loss", "nan-weights", "rollback", "scaler-skip", "batch-halved", "resumed"]
+    detail: str
+
+
+@attrs.frozen(kw_only=True)
+class EpochRecord:
+    """One line of metrics.jsonl. A series without a number is None; so is a loss that is not finite."""
+
+    epoch: int
+    steps: int
+    seconds: float
+    learning_rate: float
+    loss: dict[str, float | None]
+    raw: Evaluation | None
+    ema: Evaluation | None
+    events: tuple[Event, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class ModelBlock:
+    """Which detector was trained, from which file."""
+
+    variant: str
+    checkpoint: str
+    checkpoint_sha256: str
+    imgsz: int
+    parameters: int
+    class_match: Literal["by-name", "rebuilt"]
+
+
+@attrs.frozen(kw_only=True)
+class ScaleBlock:
+    """How scales are set before training and whether training changes them."""
+
+    init: Literal["max", "mse"]
+    learned: bool
+
+
+@attrs.frozen(kw_only=True)
+class QuantizationBlock:
+    """What was quantized, and how. Activations never are."""
+
+    mode: str
+    library: Literal["nvidia-modelopt", "none"]
+    weight_bit_width: int | None
+    activation_bit_width: None = None
+    granularity: Literal["per-channel", "per-tensor"]
+    scale: ScaleBlock
+    policy: str
+    layers: tuple[QuantizedLayer, ...]
+
+    @property
+    def quantized_layers(self) -> int:
+        """How many layers have a width."""
+        return sum(layer.bits is not None for layer in self.layers)
+
+
+@attrs.frozen(kw_only=True)
+class EmaBlock:
+    """The moving average as it was used. `window_steps` is the W of decay = 1 - 1/W."""
+
+    enabled: bool
+    decay: float | None = None
+    tau: float | None = None
+    window_steps: float | None = None
+    steps: int | None = None
+    final_decay: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class SelectionBlock:
+    """How the images were chosen; copied from dataset.json."""
+
+    data_seed: int
+    train: str
+    val: str
+    train_images_requested: int | None
+    val_images_requested: int | None
+
+
+@attrs.frozen(kw_only=True)
+class DatasetBlock:
+    """Which images and labels."""
+
+    coco_root: str
+    dataset_yaml: str
+    fingerprint: str
+    selection: SelectionBlock
+    train_images: int
+    val_images: int
+    val_fingerprint: str
+    classes: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class TrainingBlock:
+    """The schedule as it ran."""
+
+    framework: str
+    epochs: int
+    batch: int
+    effective_batch: int
+    steps_per_epoch: int
+    seed: int
+    data_seed: int
+    device: str
+    amp: bool
+    workers: int
+    threads: int
+    optimizer: str
+    overrides: dict[str, str | int | float | bool]
+
+
+@attrs.frozen(kw_only=True)
+class EvaluationBlock:
+    """How every number of the run was measured."""
+
+    evaluator: str
+    head: Literal["one2one", "one2many"]
+    split: str
+    conf: float
+    iou: float
+    max_det: int
+    precision: Literal["fp32"]
+
+
+@attrs.frozen(kw_only=True)
+class References:
+    """Before any training: floating point, and quantized without training. Not points of a series."""
+
+    fp32: Evaluation | None
+    ptq: Evaluation | None
+
+
+@attrs.frozen(kw_only=True)
+class Files:
+    """Where the parts of a run lie, relative to run.json."""
+
+    metrics: str = "metrics.jsonl"
+    checkpoint: str | None = None
+    ultralytics: str = "ultralytics"
+
+
+@attrs.frozen(kw_only=True)
+class Run:
+    """run.json. Whole only with status "completed"."""
+
+    SCHEMA: ClassVar[str] = "qat-train/run"
+    VERSION: ClassVar[str] = "1.0"
+
+    run_id: str
+    trajectory_id: str
+    created_at: str
+    status: Literal["running", "completed", "failed"]
+    error: str | None = None
+    git: Git
+    model: ModelBlock
+    quantization: QuantizationBlock
+    ema: EmaBlock
+    dataset: DatasetBlock
+    training: TrainingBlock
+    evaluation: EvaluationBlock
+    references: References
+    series: tuple[Series, ...]
+    events: tuple[Event, ...] = ()
+    files: Files = attrs.field(factory=Files)
+    versions: dict[str, str]
+    seconds: float = 0.0

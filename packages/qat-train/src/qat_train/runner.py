@@ -1,0 +1,229 @@
+"""One run from its specification: references, training, checkpoint, record."""
+
+import copy
+import datetime
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import attrs
+import torch
+import ultralytics
+
+import qat_artifacts
+from qat_train.averaging import describe as describe_ema
+from qat_train.checkpoint import Checkpoint, save_checkpoint
+from qat_train.detector import save_pt
+from qat_train.environment import git_state, versions
+from qat_train.errors import Diverged, ResourceError, SpecError, TrainError
+from qat_train.evaluator import hash_weights
+from qat_train.preparation import Prepared, measure_references, prepare
+from qat_train.run import EpochRecord, Files, ModelBlock, References, Run, TrainingBlock
+from qat_train.spec import RunSpec
+from qat_train.state import load_state
+from qat_train.trainer import QatTrainer, RunContext, training_arguments
+
+logger = logging.getLogger(__name__)
+
+Resume = Literal["auto", "never", "must"]
+Report = Callable[[EpochRecord, int], None]
+
+
+def execute(
+    spec: RunSpec, out: Path, *, resume: Resume = "auto", threads: int = 1, pretrain: bool = False, report: Report
+) -> Run:
+    """Train, validate every epoch, and leave run.json, metrics.jsonl and a checkpoint in `out`.
+
+    A completed run of the same specification is returned as it is. A run that was cut off continues from its last
+    finished epoch and ends with the same numbers.
+
+    Args:
+        spec: what to run.
+        out: the run's folder; made if absent.
+        resume: "auto" continues where there is something to continue, "never" starts over, "must" refuses to start.
+        threads: CPU threads for torch.
+        pretrain: a floating-point run whose result is `model.pt`; classes may differ from the checkpoint's, and
+            nothing is reparameterised.
+        report: called after every epoch with its record and the number of epochs.
+
+    Raises:
+        SpecError, InputError, ResourceError: before or during training; run.json then says `failed`.
+        Diverged: the run's own result; run.json is completed and holds the events that show it.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    identity = spec_identity(spec, pretrain=pretrain)
+    if (done := _previous(out, identity, resume)) is not None:
+        return done
+    prepared = prepare(spec, folder=out / "ultralytics", threads=threads, pretrain=pretrain)
+    inputs = [prepared.data.path]
+    run = _record(prepared, threads)
+    qat_artifacts.write(out / "run.json", run, inputs=inputs)
+    trainer = QatTrainer(
+        training_arguments(
+            spec, data_yaml=prepared.data.yaml, folder=(out / "ultralytics").resolve(), device=prepared.device
+        )
+    )
+    trainer.context = context = RunContext(
+        spec=spec,
+        spec_sha256=identity,
+        evaluator=prepared.evaluator,
+        quantized_layers=prepared.quantization.quantized_layers,
+        folder=out,
+        threads=threads,
+        report=report,
+    )
+    diverged: str | None = None
+    try:
+        if not pretrain:
+            run = attrs.evolve(run, references=measure_references(prepared))
+            prepared.quantize(prepared.model)
+            qat_artifacts.write(out / "run.json", run, inputs=inputs)
+        trainer.model = prepared.model
+        trainer.train()
+    except Diverged as error:
+        diverged = str(error)
+    except (TrainError, torch.OutOfMemoryError) as error:
+        failed = attrs.evolve(run, status="failed", error=str(error), events=tuple(context.events))
+        qat_artifacts.write(out / "run.json", failed, inputs=inputs)
+        if isinstance(error, torch.OutOfMemoryError):
+            raise ResourceError(f"out of memory: {str(error).splitlines()[0]}") from error
+        raise
+    checkpoint = None
+    if diverged is None and pretrain:
+        final = trainer.ema.ema if trainer.ema else trainer.model
+        save_pt(final, out / "model.pt", train_arguments={"imgsz": spec.training.imgsz, "task": "detect"})
+    elif diverged is None:
+        _save_final(run, prepared, trainer, out / "checkpoint")
+        checkpoint = "checkpoint/checkpoint.json"
+    run = attrs.evolve(
+        run,
+        status="completed",
+        error=diverged,
+        ema=describe_ema(context.ema_schedule, trainer.ema.updates),
+        training=attrs.evolve(
+            run.training, effective_batch=trainer.batch_size, steps_per_epoch=len(trainer.train_loader)
+        ),
+        events=tuple(context.events),
+        files=Files(checkpoint=checkpoint),
+        seconds=context.seconds,
+    )
+    qat_artifacts.write(out / "run.json", run, inputs=[*inputs, out / "metrics.jsonl"])
+    shutil.rmtree(out / "state", ignore_errors=True)  # the checkpoint holds raw and EMA weights
+    if diverged is not None:
+        raise Diverged(diverged)
+    return run
+
+
+@attrs.frozen(kw_only=True)
+class _Fingerprint:
+    SCHEMA: ClassVar[str] = "qat-data/dataset"
+    VERSION: ClassVar[str] = "1.0"
+
+    fingerprint: str
+
+
+def spec_identity(spec: RunSpec, *, pretrain: bool) -> str:
+    """SHA-256 of what the numbers depend on. Device, workers, threads and where files lie do not count."""
+    body = qat_artifacts.unstructure(spec)
+    for key in ("device", "workers", "threads"):
+        del body["training"][key]
+    del body["references"], body["overrides"]
+    checkpoint = Path(spec.model.checkpoint)
+    body["model"]["checkpoint"] = (
+        qat_artifacts.sha256_file(checkpoint) if checkpoint.is_file() else spec.model.checkpoint
+    )
+    dataset = Path(spec.data.dataset)
+    dataset = dataset / "dataset.json" if dataset.is_dir() else dataset
+    body["data"] = qat_artifacts.read_view(dataset, _Fingerprint).fingerprint
+    return hashlib.sha256(qat_artifacts.dumps([body, pretrain]).encode()).hexdigest()
+
+
+def _previous(out: Path, identity: str, resume: Resume) -> Run | None:
+    """The completed run in `out`, if any; otherwise make sure that what lies there belongs to this specification."""
+    marker = out / "spec.sha256"
+    if resume == "never":
+        for name in ("run.json", "metrics.jsonl", "spec.sha256", "model.pt"):
+            (out / name).unlink(missing_ok=True)
+        for name in ("state", "checkpoint", "ultralytics"):
+            shutil.rmtree(out / name, ignore_errors=True)
+    known = marker.read_text(encoding="utf-8").strip() if marker.exists() else None
+    if known is not None and known != identity:
+        raise SpecError(
+            f"{out} holds a run of another specification; give another folder, or --resume never to start over"
+        )
+    if known == identity and (out / "run.json").exists():
+        run = qat_artifacts.read(out / "run.json", Run)
+        if run.status == "completed":
+            logger.info("%s is completed already", run.run_id)
+            return run
+    if resume == "must" and load_state(out / "state") is None:
+        raise SpecError(f"{out}: nothing to resume; use --resume auto to start")
+    qat_artifacts.write_text(marker, identity + "\n")
+    return None
+
+
+def _record(prepared: Prepared, threads: int) -> Run:
+    """run.json as it is before training."""
+    spec, key = prepared.spec, prepared.spec.training
+    images = prepared.data.view.train.images
+    return Run(
+        run_id=spec.run.run_id,
+        trajectory_id=spec.run.trajectory_id,
+        created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        status="running",
+        git=git_state(Path(__file__).parent),
+        model=ModelBlock(
+            variant=spec.model.variant,
+            checkpoint=spec.model.checkpoint,
+            checkpoint_sha256=prepared.detector.sha256,
+            imgsz=key.imgsz,
+            parameters=sum(parameter.numel() for parameter in prepared.model.parameters()),
+            class_match=prepared.class_match,
+        ),
+        quantization=prepared.quantization,
+        ema=describe_ema(None, 0),
+        dataset=prepared.data.describe(),
+        training=TrainingBlock(
+            framework=f"ultralytics {ultralytics.__version__}",
+            epochs=key.epochs,
+            batch=key.batch,
+            effective_batch=key.batch,
+            steps_per_epoch=-(-images // key.batch),
+            seed=spec.run.seed,
+            data_seed=prepared.data.view.selection.data_seed,
+            device=str(prepared.device),
+            amp=key.amp,
+            workers=key.workers,
+            threads=threads,
+            optimizer=key.optimizer,
+            overrides=spec.overrides,
+        ),
+        evaluation=prepared.evaluation,
+        references=References(fp32=None, ptq=None),
+        series=spec.run.series,
+        versions=versions(),
+    )
+
+
+def _save_final(run: Run, prepared: Prepared, trainer: QatTrainer, folder: Path) -> None:
+    models: dict[str, Any] = {"raw": trainer.model} | ({"ema": trainer.ema.ema} if trainer.ema else {})
+    checkpoint = Checkpoint(
+        run_id=run.run_id,
+        kind="final",
+        epoch=trainer.epoch + 1,
+        tensors="",
+        tensors_sha256="",
+        variant=run.model.variant,
+        nc=len(run.dataset.classes),
+        names=run.dataset.classes,
+        imgsz=run.model.imgsz,
+        architecture=json.loads(json.dumps(copy.deepcopy(prepared.model.yaml))),
+        quantization=run.quantization,
+        series=tuple(models),
+        weights_sha256={name: hash_weights(model) for name, model in models.items()},
+    )
+    save_checkpoint(folder, checkpoint, {name: model.state_dict() for name, model in models.items()})

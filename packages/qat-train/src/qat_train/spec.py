@@ -1,0 +1,162 @@
+"""The run specification: one TOML file that says everything a run depends on."""
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import tomli
+from attrs import validators
+
+import qat_artifacts
+from qat_train.errors import SpecError
+from qat_train.run import Series
+
+
+def _positive(_: object, attribute: "attrs.Attribute[float]", value: float) -> None:
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{attribute.name} must be a finite number above 0, found {value}")
+
+
+_fraction = validators.and_(validators.ge(0.0), validators.le(1.0))
+
+
+@attrs.frozen(kw_only=True)
+class RunKey:
+    """[run]: identity, seed, and which weights each epoch validates."""
+
+    run_id: str
+    trajectory_id: str
+    seed: int = attrs.field(validator=validators.ge(0))
+    series: tuple[Series, ...] = attrs.field(default=("raw", "ema"), validator=validators.min_len(1))
+
+
+@attrs.frozen(kw_only=True)
+class ModelKey:
+    """[model]: a .pt file, or "scratch:<architecture>"."""
+
+    variant: str
+    checkpoint: str
+
+
+@attrs.frozen(kw_only=True)
+class DataKey:
+    """[data]: a dataset.json of qat-data."""
+
+    dataset: str
+
+
+@attrs.frozen(kw_only=True)
+class TrainingKey:
+    """[training]: schedule and augmentation. `threads` 0 takes every core; `device` is cpu, auto, or a CUDA index."""
+
+    epochs: int = attrs.field(validator=validators.ge(1))
+    imgsz: int = attrs.field(validator=validators.and_(validators.ge(32), validators.le(4096)))
+    batch: int = attrs.field(validator=validators.ge(1))
+    lr0: float = attrs.field(validator=_positive)
+    lrf: float = attrs.field(validator=_fraction)
+    optimizer: Literal["AdamW", "Adam", "SGD"] = "AdamW"
+    warmup_epochs: float = attrs.field(default=0.0, validator=validators.ge(0.0))
+    mosaic: float = attrs.field(default=0.0, validator=_fraction)
+    close_mosaic: int = attrs.field(default=0, validator=validators.ge(0))
+    workers: int = attrs.field(default=0, validator=validators.ge(0))
+    amp: bool = False
+    device: str = "auto"
+    weight_decay: float = attrs.field(default=5e-4, validator=validators.ge(0.0))
+    threads: int = attrs.field(default=0, validator=validators.ge(0))
+
+    @imgsz.validator
+    def _check_stride(self, _: Any, value: int) -> None:
+        if value % 32:
+            raise ValueError(f"imgsz must be a multiple of 32, found {value}")
+
+
+@attrs.frozen(kw_only=True)
+class QuantizationKey:
+    """[quantization]: 2 to 8 bits, or 32 for a floating-point run."""
+
+    bits: int = 4
+    granularity: Literal["per-channel", "per-tensor"] = "per-channel"
+    init: Literal["max", "mse"] = "mse"
+    learned: bool = False
+    policy: str = "default"
+
+    def __attrs_post_init__(self) -> None:
+        if self.bits != 32 and not 2 <= self.bits <= 8:
+            raise ValueError(f"bits must lie in [2, 8], or be 32 for a floating-point run, found {self.bits}")
+        if self.learned:
+            raise ValueError("learned = true: this version trains with fixed scales only; set learned = false")
+
+    @property
+    def enabled(self) -> bool:
+        """False for a floating-point run."""
+        return self.bits != 32
+
+
+@attrs.frozen(kw_only=True)
+class EmaKey:
+    """[ema]: "auto" derives window and ramp from the number of steps (see `qat_train.averaging`)."""
+
+    enabled: bool = True
+    decay: float | Literal["auto"] = "auto"
+    tau: float | Literal["auto"] = "auto"
+
+    def __attrs_post_init__(self) -> None:
+        if self.decay != "auto" and not 0.0 < self.decay < 1.0:
+            raise ValueError(f"decay must be 'auto' or lie in (0, 1), found {self.decay}")
+        if self.tau != "auto" and not 0.0 < self.tau < math.inf:
+            raise ValueError(f"tau must be 'auto' or a finite number of steps above 0, found {self.tau}")
+
+
+@attrs.frozen(kw_only=True)
+class ReferencesKey:
+    """[references]: a folder where FP32 and PTQ are kept, once per checkpoint and data set."""
+
+    directory: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class RunSpec:
+    """A whole specification. Paths in it are absolute after `read_spec`."""
+
+    run: RunKey
+    model: ModelKey
+    data: DataKey
+    training: TrainingKey
+    quantization: QuantizationKey = attrs.field(factory=QuantizationKey)
+    ema: EmaKey = attrs.field(factory=EmaKey)
+    references: ReferencesKey = attrs.field(factory=ReferencesKey)
+    overrides: dict[str, str | int | float | bool] = attrs.field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        if "ema" in self.run.series and not self.ema.enabled:
+            raise ValueError("run.series names 'ema' while ema.enabled is false")
+
+
+def read_spec(path: Path) -> RunSpec:
+    """Read and check a run.toml; relative paths are taken from its folder.
+
+    Raises:
+        SpecError: unreadable file or any wrong key; all faults in one text.
+    """
+    try:
+        raw = tomli.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpecError(f"{path}: {error.strerror}") from error
+    except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: {error}") from error
+    try:
+        spec = qat_artifacts.structure(raw, RunSpec, source=str(path))
+    except qat_artifacts.InvalidArtifact as error:
+        raise SpecError(str(error)) from error
+    folder = path.resolve().parent
+    checkpoint = spec.model.checkpoint
+    if not checkpoint.startswith("scratch:"):
+        checkpoint = str(folder / checkpoint)
+    directory = spec.references.directory
+    return attrs.evolve(
+        spec,
+        model=attrs.evolve(spec.model, checkpoint=checkpoint),
+        data=attrs.evolve(spec.data, dataset=str(folder / spec.data.dataset)),
+        references=attrs.evolve(spec.references, directory=str(folder / directory) if directory else None),
+    )

@@ -1,0 +1,329 @@
+"""Ultralytics' trainer with the parts replaced that would blur the evidence.
+
+Each override says which behaviour of ultralytics 8.4 it replaces. The training step itself (batches, loss, optimizer,
+schedule, gradient clipping) is Ultralytics' own.
+"""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+import ultralytics.engine.trainer as ultralytics_trainer
+from torch import Tensor
+from ultralytics.models.yolo.detect import DetectionTrainer
+
+from qat_train.averaging import EmaSchedule, NoEma, build_ema, schedule
+from qat_train.environment import use_threads
+from qat_train.errors import Diverged, ResourceError
+from qat_train.evaluator import Evaluator
+from qat_train.metrics import write_metrics
+from qat_train.randomness import epoch_seed, seed_everything
+from qat_train.run import EpochRecord, Evaluation, Event
+from qat_train.spec import RunSpec
+from qat_train.state import (
+    TrainingState,
+    load_state,
+    optimizer_groups,
+    optimizer_tensors,
+    restore_optimizer,
+    save_state,
+    with_prefix,
+    without_prefix,
+)
+
+MOST_ROLLBACKS = 3  # per run, the same for every method
+
+
+@attrs.define(kw_only=True)
+class RunContext:
+    """What the trainer needs beyond Ultralytics' arguments, and what it hands back."""
+
+    spec: RunSpec
+    spec_sha256: str
+    evaluator: Evaluator
+    quantized_layers: int
+    folder: Path
+    threads: int
+    report: Callable[[EpochRecord, int], None]
+    records: list[EpochRecord] = attrs.field(factory=list)
+    events: list[Event] = attrs.field(factory=list)
+    seconds: float = 0.0
+    ema_schedule: EmaSchedule | None = None
+
+
+def training_arguments(spec: RunSpec, *, data_yaml: Path, folder: Path, device: torch.device) -> dict[str, Any]:
+    """Ultralytics' arguments, each one that matters named: another release's defaults must not change a result."""
+    key = spec.training
+    return {
+        "task": "detect",
+        "mode": "train",
+        "model": "model.pt",  # never opened: the model is handed over
+        "data": str(data_yaml),
+        "epochs": key.epochs,
+        "imgsz": key.imgsz,
+        "batch": key.batch,
+        "nbs": key.batch,  # no accumulation inside Ultralytics
+        "lr0": key.lr0,
+        "lrf": key.lrf,
+        "cos_lr": False,
+        "optimizer": key.optimizer,  # "auto" would ignore lr0
+        "momentum": 0.937 if key.optimizer == "SGD" else 0.9,
+        "weight_decay": key.weight_decay,
+        "warmup_epochs": key.warmup_epochs,
+        "warmup_bias_lr": 0.0,  # the stock 0.1 fakes a collapse in the first epochs
+        "mosaic": key.mosaic,
+        "close_mosaic": key.close_mosaic,
+        "workers": key.workers,
+        "amp": "bf16" if key.amp else False,  # True would download a model to check AMP with
+        "device": "cpu" if device.type == "cpu" else str(device.index or 0),
+        "seed": spec.run.seed,
+        "deterministic": True,
+        "patience": 0,  # the series is never cut short
+        "nms": False,
+        "val": True,
+        "save": True,
+        "plots": False,
+        "cache": False,
+        "compile": False,
+        "multi_scale": 0.0,
+        "rect": False,
+        "exist_ok": True,
+        "save_dir": str(folder),
+        "verbose": False,
+    }
+
+
+class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publishes no types
+    """DetectionTrainer on a model that is quantized already.
+
+    Set `context` and `model` after construction, then call `train()`.
+    """
+
+    context: RunContext
+
+    def __init__(self, overrides: Mapping[str, Any]) -> None:
+        super().__init__(overrides=dict(overrides))
+        self.set_callback("on_train_start", type(self)._on_train_start)
+        self.set_callback("on_train_epoch_start", type(self)._begin_epoch)
+        self.best_fitness: float | None = None
+        self._rollbacks = 0
+        self._epoch_events: list[Event] = []
+        self._epoch_started = 0.0
+        self._elapsed_before = 0.0
+        self._started = time.monotonic()
+
+    # Setup ------------------------------------------------------------------------------------------------------------
+
+    def _setup_train(self) -> None:
+        """Build no EMA where the method has none, and our schedule where it has one.
+
+        Ultralytics builds `ModelEMA(model)` with decay 0.9999 in every run; a baseline that carries an average is no
+        baseline.
+        """
+        with _replaced(ultralytics_trainer, "ModelEMA", self._build_average):
+            super()._setup_train()
+        use_threads(self.context.threads)
+
+    def _build_average(self, model: Any) -> Any:
+        spec = self.context.spec
+        if not spec.ema.enabled:
+            return NoEma()
+        self.context.ema_schedule = schedule(spec.ema, len(self.train_loader) * self.epochs)
+        return build_ema(model, self.context.ema_schedule)
+
+    def _build_train_pipeline(self) -> None:
+        """Fail where Ultralytics would go on with half the batch after running out of memory."""
+        if getattr(self, "_oom_retries", 0):
+            raise ResourceError(
+                f"out of memory with training.batch = {self.context.spec.training.batch}; a smaller batch is another "
+                "experiment: set training.batch for every run of the comparison"
+            )
+        super()._build_train_pipeline()
+
+    def resume_training(self, ckpt: Any) -> None:
+        """Continue from our own state, where there is one of the same specification."""
+        found = load_state(self._state_folder)
+        if found is None:
+            return
+        state, tensors = found
+        self._restore(state, tensors)
+        self.start_epoch = state.epoch
+        self.context.records[:] = state.records
+        self.context.events[:] = state.events
+        self._elapsed_before = state.seconds
+        if state.epoch:
+            self._note(state.epoch + 1, "resumed", f"continued after epoch {state.epoch}")
+
+    def _on_train_start(self) -> None:
+        if self.start_epoch == 0 and not self.context.records:
+            self._save_state(0)  # so that a first epoch that goes wrong can be redone too
+        self._started = time.monotonic()
+
+    def _begin_epoch(self) -> None:
+        """Start every epoch from (seed, epoch) alone, so that any epoch can be redone bit for bit."""
+        seed = epoch_seed(self.context.spec.run.seed, self.epoch, self._rollbacks)
+        seed_everything(seed)
+        self.train_loader.generator.manual_seed(seed)
+        self.train_loader.reset()
+        dataset = self.train_loader.dataset
+        dataset.buffer.clear()  # mosaic draws from images seen lately
+        if dataset.cache is None or dataset.cache is False:
+            dataset.ims = [None] * dataset.ni
+            dataset.im_hw0 = [None] * dataset.ni
+            dataset.im_hw = [None] * dataset.ni
+        self._epoch_started = time.monotonic()
+
+    # One epoch --------------------------------------------------------------------------------------------------------
+
+    def optimizer_step(self) -> None:
+        """Record steps that the gradient scaler skipped."""
+        scale = self.scaler.get_scale()
+        super().optimizer_step()
+        if self.scaler.is_enabled() and self.scaler.get_scale() < scale:
+            self._note(self.epoch + 1, "scaler-skip", f"gradient scale {scale:g} overflowed")
+
+    def validate(self) -> tuple[dict[str, float], float]:
+        """Evaluate each series of the run on the weights it names; Ultralytics evaluates `ema or model`, rounded."""
+        points = {name: self._evaluate(name) for name in self.context.spec.run.series}
+        losses = {k: float(v) for k, v in (self.tloss or {}).items()}
+        record = EpochRecord(
+            epoch=self.epoch + 1,
+            steps=len(self.train_loader) * (self.epoch + 1),
+            seconds=time.monotonic() - self._epoch_started,
+            learning_rate=float(self.optimizer.param_groups[0]["lr"]),
+            loss={k.removesuffix("_loss"): v if math.isfinite(v) else None for k, v in losses.items()},
+            raw=points.get("raw"),
+            ema=points.get("ema"),
+            events=tuple(self._epoch_events),
+        )
+        self._pending = record
+        last = next((p for p in reversed(list(points.values())) if p is not None), None)
+        names = ("metrics/precision(B)", "metrics/recall(B)", "metrics/mAP50(B)", "metrics/mAP50-95(B)")
+        values = (last.precision, last.recall, last.map50, last.map50_95) if last else (math.nan,) * 4
+        fitness = last.map50_95 if last else math.nan
+        best: float = self.best_fitness or 0.0
+        self.best_fitness = max(best, fitness if math.isfinite(fitness) else 0.0)
+        use_threads(self.context.threads)
+        return dict(zip(names, values, strict=True)), fitness
+
+    def _evaluate(self, series: str) -> Evaluation | None:
+        model = self.model if series == "raw" else self.ema.ema
+        if not _finite(model.state_dict()):
+            return None
+        return self.context.evaluator(model, quantized_layers=self.context.quantized_layers)
+
+    def _handle_nan_recovery(self, epoch: int) -> bool:
+        """Roll back to our own last state, count it, and give up after three.
+
+        Ultralytics repairs the EMA in silence and reloads raw weights from the fp16 EMA. The redone epoch draws other
+        batches: with the same ones it would fail in the same way.
+        """
+        fault = self._fault()
+        if fault is None:
+            self.context.records.append(self._pending)
+            self._epoch_events = []
+            return False
+        self._note(epoch + 1, fault, "not finite at the end of the epoch")
+        if self._rollbacks >= MOST_ROLLBACKS:
+            self.context.records.append(attrs.evolve(self._pending, events=tuple(self._epoch_events)))
+            write_metrics(self.context.folder, self.context.records)
+            raise Diverged(f"epoch {epoch + 1}: {fault} after {MOST_ROLLBACKS} rollbacks")
+        found = load_state(self._state_folder)
+        if found is None:
+            raise Diverged(f"epoch {epoch + 1}: {fault} and no state to return to")
+        self._rollbacks += 1
+        self._restore(*found, rollback=True)
+        self._note(epoch + 1, "rollback", f"{self._rollbacks} of {MOST_ROLLBACKS}: back to the end of epoch {epoch}")
+        self.scheduler.last_epoch = epoch - 1
+        return True
+
+    def _fault(self) -> Any:
+        losses = (self.tloss or {}).values()
+        if not all(math.isfinite(float(v)) for v in losses) or not torch.isfinite(self.loss.detach()).all():
+            return "nan-loss"
+        averaged = self.ema.ema.state_dict() if self.ema else {}
+        if not _finite(self.model.state_dict()) or not _finite(averaged):
+            return "nan-weights"
+        return None
+
+    def save_model(self) -> bool:
+        """Write our fp32 state; Ultralytics would write the EMA alone, in fp16, after replacing NaN by numbers."""
+        self._save_state(self.epoch + 1)
+        self.context.seconds = self._elapsed()
+        write_metrics(self.context.folder, self.context.records)
+        self.context.report(self.context.records[-1], self.epochs)
+        return True
+
+    def final_eval(self) -> None:
+        """No second evaluation: the result is the last epoch's, not that of the best epoch's fused fp16 EMA."""
+
+    # State ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def _state_folder(self) -> Path:
+        return self.context.folder / "state"
+
+    def _elapsed(self) -> float:
+        return self._elapsed_before + time.monotonic() - self._started
+
+    def _note(self, epoch: int, kind: Any, detail: str) -> None:
+        event = Event(epoch=epoch, kind=kind, detail=detail)
+        self.context.events.append(event)
+        self._epoch_events.append(event)
+
+    def _save_state(self, epoch: int) -> None:
+        tensors = with_prefix("raw", self.model.state_dict()) | optimizer_tensors(self.optimizer)
+        if self.ema:
+            tensors |= with_prefix("ema", self.ema.ema.state_dict())
+        criterion = getattr(self.model, "criterion", None)
+        state = TrainingState(
+            epoch=epoch,
+            spec_sha256=self.context.spec_sha256,
+            tensors="",
+            tensors_sha256="",
+            ema_updates=self.ema.updates,
+            criterion_updates=getattr(criterion, "updates", 0),
+            rollbacks=self._rollbacks,
+            seconds=self._elapsed(),
+            optimizer_groups=optimizer_groups(self.optimizer),
+            scaler=dict(self.scaler.state_dict()),
+            records=tuple(self.context.records),
+            events=tuple(self.context.events),
+        )
+        save_state(self._state_folder, state, tensors)
+
+    def _restore(self, state: TrainingState, tensors: Mapping[str, Tensor], *, rollback: bool = False) -> None:
+        self.model.load_state_dict(without_prefix("raw", tensors))
+        if self.ema:
+            self.ema.ema.load_state_dict(without_prefix("ema", tensors))
+            self.ema.updates = state.ema_updates
+        restore_optimizer(self.optimizer, state, tensors)
+        if state.scaler:
+            self.scaler.load_state_dict(dict(state.scaler))
+        if getattr(self.model, "criterion", None) is None:
+            self.model.criterion = self.model.init_criterion()
+        criterion = self.model.criterion
+        if hasattr(criterion, "update"):  # the dual head's loss weights move with the epoch
+            criterion.updates = state.criterion_updates - 1
+            criterion.update()
+        if not rollback:
+            self._rollbacks = state.rollbacks
+
+
+def _finite(tensors: Mapping[str, Tensor]) -> bool:
+    return all(bool(torch.isfinite(value).all()) for value in tensors.values() if value.is_floating_point())
+
+
+@contextlib.contextmanager
+def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
+    original = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, original)
