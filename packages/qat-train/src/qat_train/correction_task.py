@@ -144,7 +144,7 @@ class CorrectionTask:
         return layer_scale(self._layer(name)[1]).detach().clone()
 
     def set_scale(self, name: str, scale: Tensor) -> None:
-        """Replace a layer's scale; `get_scale` returns it to the last bit."""
+        """Replace a layer's scale; read it back with `get_scale`, the last bit may differ."""
         from qat_train.insertion import set_layer_scale
 
         set_layer_scale(self._layer(name)[1], scale)

@@ -88,7 +88,7 @@ def layer_scale(quantizer: Any) -> Tensor:
 
 @torch.no_grad()
 def set_layer_scale(quantizer: Any, scale: Tensor) -> None:
-    """Store a scale such that `layer_scale` returns it to the last bit."""
+    """Store a scale; `layer_scale` returns what was stored (see `amax_from_scale` for the last bit)."""
     quantizer._amax.copy_(amax_from_scale(scale.to(quantizer._amax), quantizer.num_bits).reshape(quantizer._amax.shape))
 
 

@@ -85,8 +85,10 @@ def _rule(raw: Mapping[str, Any], source: str) -> Rule:
     try:
         rest = qat_artifacts.structure({k: v for k, v in raw.items() if k != "bits"}, _RuleWithoutBits, source=source)
         return Rule(place=rest.place, kind=rest.kind, bits=bits)
-    except (qat_artifacts.InvalidArtifact, ValueError) as error:
-        raise SpecError(f"{error}") from error
+    except qat_artifacts.InvalidArtifact as error:
+        raise SpecError(str(error)) from error
+    except ValueError as error:
+        raise SpecError(f"{source}: {error}") from error
 
 
 @attrs.frozen(kw_only=True)

@@ -33,14 +33,16 @@ def scale_from_amax(amax: Tensor, bits: int) -> Tensor:
 
 
 def amax_from_scale(scale: Tensor, bits: int) -> Tensor:
-    """The amax for which `scale_from_amax` returns `scale`, to the last bit.
+    """The amax whose scale is `scale`, to the last bit wherever there is one.
 
-    A product and a quotient need not cancel in floating point; one of the neighbours then does.
+    A product and a quotient need not cancel in floating point; then a neighbour of the product does. Not every float
+    is a quotient by 2^(b-1)-1: for the others the scale comes back within one unit in the last place, so a caller
+    that has to be exact reads the stored scale back.
     """
     high = code_range(bits)[1]
-    amax = scale * high
-    for neighbour in (torch.nextafter(amax, amax * 2), torch.nextafter(amax, amax * 0)):
-        amax = torch.where(amax / high == scale, amax, neighbour)
+    amax = product = scale * high
+    for neighbour in (torch.nextafter(product, product * 2), torch.nextafter(product, product * 0)):
+        amax = torch.where((amax / high != scale) & (neighbour / high == scale), neighbour, amax)
     return amax
 
 

@@ -1,0 +1,86 @@
+"""Layer policy: rules in TOML, matched by structure, on the three YOLOv10 sizes."""
+
+import pytest
+
+from qat_train.detector import convolution_sites, load_detector, reparameterise
+from qat_train.errors import SpecError
+from qat_train.policy import assign_bits, load_policy
+
+
+@pytest.fixture(scope="module", params=["yolov10n", "yolov10s", "yolov10m"])
+def architecture(request):
+    model = load_detector(f"scratch:{request.param}").model
+    merged = reparameterise(model)
+    return request.param, model, merged
+
+
+def test_default_policy_keeps_stem_and_head_ends_at_8_bits_and_dfl_in_float(architecture):
+    name, model, _ = architecture
+    sites = convolution_sites(model)
+    bits = assign_bits(load_policy("default"), sites, 4)
+    assert sum(width == 8 for width in bits.values()) == 1 + 3 * 4  # stem; 3 scales x (box, class) x (o2m, o2o)
+    assert [site for site, width in bits.items() if width is None] == ["model.23.dfl.conv"]
+    assert bits["model.0.conv"] == 8
+    if name == "yolov10n":
+        assert sum(width == 4 for width in bits.values()) == 93
+
+
+def test_reparameterised_blocks_are_one_in_n_two_in_s_none_in_m(architecture):
+    name, model, merged = architecture
+    assert len(merged) == {"yolov10n": 1, "yolov10s": 2, "yolov10m": 0}[name]
+    modules = dict(model.named_modules())
+    for path in merged:
+        assert modules[f"{path}.conv"].bias is not None
+
+
+def test_policy_all_quantizes_every_convolution_but_dfl(architecture):
+    _, model, _ = architecture
+    bits = assign_bits(load_policy("all"), convolution_sites(model), 3)
+    assert {width for site, width in bits.items() if ".dfl." not in site} == {3}
+    assert bits["model.23.dfl.conv"] is None
+
+
+def test_detector_of_another_family_is_covered_too():
+    model = load_detector("scratch:yolo11n").model
+    bits = assign_bits(load_policy("default"), convolution_sites(model), 4)
+    assert sum(width == 8 for width in bits.values()) == 1 + 3 * 2
+    assert sum(width is None for width in bits.values()) == 1
+
+
+def test_later_rules_win_and_kinds_select(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('[[rule]]\nbits = "base"\n[[rule]]\nkind = "depthwise"\nbits = 6\n')
+    policy = load_policy("mine.toml", folder=tmp_path)
+    model = load_detector("scratch:yolov10n").model
+    sites = convolution_sites(model)
+    bits = assign_bits(policy, sites, 4)
+    assert {bits[site.name] for site in sites if site.kind == "depthwise"} == {6}
+    assert {bits[site.name] for site in sites if site.kind != "depthwise"} == {4}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "no [[rule]] found"),
+        ('[[rule]]\nbits = "bse"', "bits must be 'base', 'float' or 2 to 8, found 'bse'"),
+        ("[[rule]]\nbits = 9", "bits must be 'base', 'float' or 2 to 8, found 9"),
+        ("[[rule]]\nbits = true", "bits must be 'base', 'float' or 2 to 8, found True"),
+        ('[[rule]]\nplace = "neck"\nbits = 4', "place"),
+        ('[[rule]]\nplaces = "stem"\nbits = 4', "unknown field 'places'"),
+        ("[[rule]", "line 1"),
+    ],
+)
+def test_wrong_policies_are_refused_with_the_place(tmp_path, text, expected):
+    (tmp_path / "p.toml").write_text(text)
+    with pytest.raises(SpecError) as caught:
+        load_policy("p.toml", folder=tmp_path)
+    assert expected in str(caught.value)
+    assert "p.toml" in str(caught.value)
+
+
+def test_unknown_policy_names_the_shipped_ones():
+    with pytest.raises(SpecError) as caught:
+        load_policy("defualt")
+    assert str(caught.value) == (
+        "quantization.policy: unknown policy 'defualt'; shipped are all, default, or give a .toml file"
+    )
