@@ -86,9 +86,7 @@ def test_other_classes_need_training_first(checkpoint):
     detector = load_detector(str(checkpoint))
     with pytest.raises(InputError) as caught:
         match_classes(detector, ["cat", "dog", "owl"], rebuild=False)
-    assert "the checkpoint knows 2 classes (disc, square, ...), the data set 3 (cat, dog, owl, ...)" in str(
-        caught.value
-    )
+    assert "the checkpoint knows 2 classes (disc, square), the data set 3 (cat, dog, owl)" in str(caught.value)
     assert "qat-train pretrain" in str(caught.value)
 
 

@@ -139,7 +139,7 @@ def test_nan_in_the_first_epoch_is_rolled_back_too(make_spec, train, monkeypatch
 
 def test_lasting_nan_is_a_divergence_on_record(make_spec, train, monkeypatch, tmp_path):
     poison(monkeypatch, epoch=1, times=1000)
-    with pytest.raises(Diverged, match="epoch 2: nan-.* after 3 rollbacks"):
+    with pytest.raises(Diverged, match=r"epoch 2: nan-.* after 3 rollbacks"):
         train(make_spec())
     run = qat_artifacts.read(tmp_path / "run" / "run.json", Run)
     records = read_metrics(tmp_path / "run")
@@ -179,7 +179,7 @@ def test_model_trains_after_an_evaluation(quantized):
 
 def test_switched_off_quantizer_is_caught_before_evaluation(quantized):
     next(active_quantizers(quantized.model))[2].disable()
-    with pytest.raises(OffGrid, match="^105 quantizers are active, the policy has 106; was the model fused"):
+    with pytest.raises(OffGrid, match=r"^105 quantizers are active, the policy has 106; was the model fused"):
         quantized.evaluator(quantized.model, quantized_layers=106)
 
 

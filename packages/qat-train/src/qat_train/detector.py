@@ -114,13 +114,17 @@ def match_classes(
     same = same_classes(detector.names, names)
     if not same and not rebuild:
         raise InputError(
-            f"the checkpoint knows {len(detector.names)} classes ({', '.join(detector.names[:4])}, ...), the data set "
-            f"{len(names)} ({', '.join(names[:4])}, ...); fine-tune it first: qat-train pretrain"
+            f"the checkpoint knows {len(detector.names)} classes ({_shown(detector.names)}), the data set "
+            f"{len(names)} ({_shown(names)}); fine-tune it first: qat-train pretrain"
         )
     model = tasks.DetectionModel(copy.deepcopy(detector.model.yaml), nc=len(names), verbose=False)
     model.names = dict(enumerate(names))  # set before loading: rows of the class branches are copied by name
     model.load(detector.model, verbose=False)
     return model, "by-name" if same else "rebuilt"
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
 
 
 def reparameterise(model: nn.Module) -> list[str]:
