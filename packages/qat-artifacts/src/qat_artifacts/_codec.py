@@ -1,7 +1,9 @@
 """Artifacts on disk. The header is checked before any field of the body is looked at."""
 
+import contextlib
 import importlib.metadata
 import json
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,11 +14,11 @@ import attrs
 from qat_artifacts._convert import structure, unstructure
 from qat_artifacts._files import sha256_file, write_text
 from qat_artifacts._header import HEADER_KEYS, Header, Record, Ref, version_pair
-from qat_artifacts.errors import NotAnArtifact, UnsupportedVersion
+from qat_artifacts.errors import ArtifactError, NotAnArtifact, UnsupportedVersion
 
 T = TypeVar("T", bound=Record)
 
-MAX_BYTES = 1 << 28  # a hostile size is refused before it is read; COCO's largest dataset.json is near 30 MB
+MAX_BYTES = 1 << 28  # a hostile size is refused before it is read
 
 
 def dumps(value: Any) -> str:
@@ -24,8 +26,11 @@ def dumps(value: Any) -> str:
     return json.dumps(value, allow_nan=False, sort_keys=True, indent=2, ensure_ascii=False) + "\n"
 
 
-def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is not allowed")
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):  # also 1e999, which is valid JSON and infinite as a double
+        raise ValueError(f"{text} is not allowed")
+    return value
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -37,7 +42,7 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def loads(text: str | bytes) -> Any:
     """JSON values of a text; NaN, infinity and duplicate keys raise ValueError."""
-    return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
+    return json.loads(text, parse_constant=_finite, parse_float=_finite, object_pairs_hook=_no_duplicates)
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -102,8 +107,8 @@ def read_view(path: Path, cls: type[T]) -> T:
 def _reference(target: Path, folder: Path) -> Ref:
     schema = "file"
     if target.suffix == ".json":
-        raw = _load(target)
-        schema = raw["schema"] if isinstance(raw.get("schema"), str) else schema
+        with contextlib.suppress(ArtifactError):  # other JSON than ours is a file like any other
+            schema = read_header(target).schema
     path = Path(os.path.relpath(target.resolve(), folder.resolve())).as_posix()
     return Ref(schema=schema, sha256=sha256_file(target), path=path)
 

@@ -3,11 +3,13 @@
 cattrs coerces by default (0.9 to 0, "false" to True); an artifact that needs coercion is a wrong artifact.
 """
 
+import difflib
 import math
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import attrs
-from cattrs import Converter, transform_error
+from cattrs import Converter, cols, transform_error
 from cattrs.errors import ForbiddenExtraKeysError
 from cattrs.strategies import configure_union_passthrough
 
@@ -31,11 +33,35 @@ def _finite(value: Any, _: Any) -> float:
     return float(value)
 
 
+def _shaped(expected: str, kinds: tuple[type, ...], factory: Callable[[Any, Converter], Any]) -> Any:
+    """A cattrs hook factory that checks the JSON shape first: a string is iterable, and would pass as its letters."""
+
+    def make(cls: Any, converter: Converter) -> Any:
+        inner = factory(cls, converter)
+
+        def hook(value: Any, kind: Any) -> Any:
+            if not isinstance(value, kinds):
+                raise TypeError(f"expected {expected}, found {type(value).__name__} {value!r:.60}")
+            return inner(value, kind)
+
+        return hook
+
+    return make
+
+
 def _converter(*, forbid_extra_keys: bool) -> Converter:
     converter = Converter(forbid_extra_keys=forbid_extra_keys)
     for kind in (bool, int, str):
         converter.register_structure_hook(kind, _exact(kind))
     converter.register_structure_hook(float, _finite)
+    # A record that is about to be written still holds its tuples. A later hook wins: a list is a sequence too.
+    for predicate, shape in (
+        (attrs.has, _shaped("an object", (dict,), lambda cls, own: own.gen_structure_attrs_fromdict(cls))),
+        (cols.is_mapping, _shaped("an object", (dict,), cols.mapping_structure_factory)),
+        (cols.is_sequence, _shaped("a list", (list, tuple), cols.homogenous_tuple_structure_factory)),
+        (cols.is_mutable_sequence, _shaped("a list", (list, tuple), cols.list_structure_factory)),
+    ):
+        converter.register_structure_hook_factory(predicate, shape)
     configure_union_passthrough(str | bool | int | float | None, converter)  # such as `float | Literal["auto"]`
     return converter
 
@@ -44,12 +70,21 @@ _STRICT = _converter(forbid_extra_keys=True)
 _TOLERANT = _converter(forbid_extra_keys=False)
 
 
+def _keys(cls: type) -> list[str]:
+    """The fields' names in JSON; `Annotated[..., cattrs.override(rename=...)]` gives a field another than its own."""
+    notes = {field.name: getattr(field.type, "__metadata__", ()) for field in attrs.fields(cls)}
+    return [next((n.rename for n in found if getattr(n, "rename", None)), name) for name, found in notes.items()]
+
+
 def _describe(error: BaseException, _: type | None) -> str:
     # cattrs' own formatter drops the text of an attrs validator.
     if isinstance(error, KeyError):
         return f"required field {error.args[0]!r} is missing"
     if isinstance(error, ForbiddenExtraKeysError):
-        return "unknown field " + ", ".join(repr(name) for name in sorted(error.extra_fields))
+        keys = _keys(error.cl)
+        near = {name: difflib.get_close_matches(name, keys, n=1) for name in sorted(error.extra_fields)}
+        hints = (f"{name!r}{f' (did you mean {found[0]!r}?)' if found else ''}" for name, found in near.items())
+        return f"unknown field {', '.join(hints)}, allowed: {', '.join(keys)}"
     return str(error) or type(error).__name__
 
 

@@ -1,6 +1,5 @@
 """Files that are either whole or absent, also after a power cut."""
 
-import contextlib
 import hashlib
 import os
 import tempfile
@@ -19,8 +18,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         Path(temporary).chmod(0o644)  # mkstemp's 0600 would hide results from the rest of a group
         Path(temporary).replace(path)
     except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
+        Path(temporary).unlink(missing_ok=True)
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:

@@ -1,1 +1,28 @@
-"""Package."""
+"""Policy and run summaries in, decision with reasons out.
+
+A policy names cells (variant and method) that must be stable over seeds before a costly run may start. `decide` is
+pure; `read_policy`, `find_summaries` and `read_summaries` get its arguments from files.
+"""
+
+from qat_gate.decide import decide
+from qat_gate.decision import Criterion, Decision, Reason
+from qat_gate.errors import EvidenceError, GateError, PolicyError
+from qat_gate.policy import Policy, read_policy
+from qat_gate.summaries import RunSummary, find_summaries, read_summaries
+from qat_gate.text import render
+
+__all__ = [
+    "Criterion",
+    "Decision",
+    "EvidenceError",
+    "GateError",
+    "Policy",
+    "PolicyError",
+    "Reason",
+    "RunSummary",
+    "decide",
+    "find_summaries",
+    "read_policy",
+    "read_summaries",
+    "render",
+]

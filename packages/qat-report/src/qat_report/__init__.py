@@ -1,1 +1,53 @@
-"""Package."""
+"""Stability classes, run summaries and comparisons over seeds.
+
+>>> from qat_report import Point, classify
+>>> values = [0.21, 0.38, 0.41, 0.42, 0.12, 0.11]
+>>> found = classify([Point(epoch=i, value=v) for i, v in enumerate(values, start=1)], fp32=0.44, ptq=0.07)
+>>> found.stability_class, found.best_epoch
+('collapsed', 4)
+>>> found.reasons
+('final 0.1100 is below 0.5 x best 0.4200',)
+
+`read_series` is a strict parser of Ultralytics' results.csv, `summarize` and `compare` write artifacts and pages.
+Needs neither torch nor any other part of its project.
+"""
+
+from qat_report.comparable import Difference, differences, differences_across, settings
+from qat_report.comparing import build_comparison, compare, find_summaries
+from qat_report.comparison import Cell, Comparison, GateOutcome, PairedDelta, Reference, Row
+from qat_report.errors import ReportError, RequestError
+from qat_report.grouping import Entry
+from qat_report.records import Event
+from qat_report.series import PRIMARY_METRIC, Series, SeriesPoint, read_series
+from qat_report.stability import Classification, Point, classify
+from qat_report.summarizing import summarize
+from qat_report.summary import RunSummary
+
+__all__ = [
+    "PRIMARY_METRIC",
+    "Cell",
+    "Classification",
+    "Comparison",
+    "Difference",
+    "Entry",
+    "Event",
+    "GateOutcome",
+    "PairedDelta",
+    "Point",
+    "Reference",
+    "ReportError",
+    "RequestError",
+    "Row",
+    "RunSummary",
+    "Series",
+    "SeriesPoint",
+    "build_comparison",
+    "classify",
+    "compare",
+    "differences",
+    "differences_across",
+    "find_summaries",
+    "read_series",
+    "settings",
+    "summarize",
+]

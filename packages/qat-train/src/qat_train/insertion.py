@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-import attrs
 import modelopt.torch.quantization as mtq
 import torch
 from modelopt.torch.quantization.nn import (
@@ -14,20 +13,11 @@ from torch import Tensor, nn
 
 from qat_train.errors import TrainError
 from qat_train.quantizer import amax_from_scale, codes, fake_quantize, initial_amax, scale_from_amax
+from qat_train.run import QuantizedLayer
 
 BACKEND = "qat-train"
 
 Granularity = Literal["per-channel", "per-tensor"]
-
-
-@attrs.frozen(kw_only=True)
-class QuantizedLayer:
-    """One convolution in the record of a run. `bits` None: left in floating point."""
-
-    name: str
-    type: str
-    bits: int | None
-    elements: int
 
 
 class OffGrid(TrainError):

@@ -5,7 +5,6 @@ from typing import ClassVar, Literal
 import attrs
 
 from qat_train.environment import Git
-from qat_train.insertion import QuantizedLayer
 
 Series = Literal["raw", "ema"]
 
@@ -49,6 +48,16 @@ class EpochRecord:
     raw: Evaluation | None
     ema: Evaluation | None
     events: tuple[Event, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class QuantizedLayer:
+    """One convolution in the record of a run. `bits` None: left in floating point."""
+
+    name: str
+    type: str
+    bits: int | None
+    elements: int
 
 
 @attrs.frozen(kw_only=True)

@@ -1,0 +1,90 @@
+"""Checks of the whole repository.
+
+`nox` runs the default sessions, `nox -s "tests(qat-gate)"` one of them, `nox -l` lists all. What follows `--` goes to
+the tool: `nox -s contracts -- -k pixi`. Every session installs under constraints.txt; with uv, environments share their
+files through hard links, so the second one with torch costs seconds.
+"""
+
+from pathlib import Path
+
+import nox
+from packaging.requirements import Requirement
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.error_on_external_run = True
+
+ROOT = Path(__file__).parent
+PACKAGES = sorted(path.parent.name for path in ROOT.glob("packages/*/pyproject.toml"))
+PYTEST = ("pytest", "hypothesis")
+QUICK = ("-m", "not slow and not gpu")
+
+
+def _siblings(package: str) -> list[str]:
+    """The package and every package of this repository that it depends on."""
+    project = nox.project.load_toml(ROOT / "packages" / package / "pyproject.toml")["project"]
+    names = {Requirement(text).name for text in project["dependencies"]}
+    found = {package}.union(*(_siblings(name) for name in names & set(PACKAGES)))
+    return sorted(found)
+
+
+def _install(session: nox.Session, packages: list[str], *tools: str) -> None:
+    """Install packages from the checkout, never from an index, and tools."""
+    # Editable: uv caches the wheel of a folder, and a kept environment would go on testing yesterday's source.
+    editable = [argument for name in packages for argument in ("-e", f"packages/{name}")]
+    session.install("-c", "constraints.txt", *editable, *tools)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, formatting, and who may import whom."""
+    session.install("-c", "constraints.txt", "ruff", "import-linter")
+    session.run("ruff", "check", *session.posargs, ".")
+    session.run("ruff", "format", "--check", ".")
+    # The contracts are checked on source text, so nothing has to be installed.
+    sources = ":".join(str(ROOT / "packages" / name / "src") for name in PACKAGES)
+    session.run("lint-imports", env={"PYTHONPATH": sources})
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Strict mypy over every package and the tasks."""
+    _install(session, PACKAGES, "mypy")
+    session.run("mypy", *session.posargs, *(f"packages/{name}/src" for name in PACKAGES), "tasks.py")
+
+
+@nox.session
+@nox.parametrize("package", PACKAGES, ids=PACKAGES)
+def tests(session: nox.Session, package: str) -> None:
+    """Tests of one package with only that package installed: each stands alone."""
+    _install(session, _siblings(package), *PYTEST)
+    session.run("pytest", f"packages/{package}/tests", *QUICK, *session.posargs)
+
+
+@nox.session
+def contracts(session: nox.Session) -> None:
+    """What no single package can test: contracts, integration and the repository, with everything installed."""
+    _install(session, PACKAGES, *PYTEST, "jsonschema", "nox")
+    session.run("pytest", "tests", *QUICK, *session.posargs)
+
+
+@nox.session(default=False)
+def slow(session: nox.Session) -> None:
+    """Tests marked slow, of all packages; `nox -s slow -- -m gpu` runs those that need a CUDA device."""
+    _install(session, PACKAGES, *PYTEST, "jsonschema", "nox")
+    session.run("pytest", "packages", "tests", "-m", "slow and not gpu", *session.posargs)
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Benchmarks: the functions in bench_*.py, with pytest-benchmark's table."""
+    _install(session, PACKAGES, *PYTEST, "pytest-benchmark")
+    session.run("pytest", "-o", "python_files=bench_*.py", "packages", "tests", *session.posargs)
+
+
+@nox.session(default=False)
+def build(session: nox.Session) -> None:
+    """Source distribution and wheel of every package, in dist/."""
+    session.install("-c", "constraints.txt", "build")
+    for package in PACKAGES:
+        session.run("python", "-m", "build", "--outdir", "dist", *session.posargs, f"packages/{package}")

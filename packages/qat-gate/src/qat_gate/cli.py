@@ -1,0 +1,55 @@
+"""The command: read policy and summaries, decide, write gate.json, exit 0 or 4."""
+
+import sys
+from pathlib import Path
+
+import click
+
+import qat_artifacts
+from qat_artifacts import Exit
+from qat_gate.decide import decide
+from qat_gate.errors import EvidenceError, PolicyError
+from qat_gate.policy import read_policy
+from qat_gate.summaries import find_summaries, read_summaries
+from qat_gate.text import render
+
+FAILURES: dict[type[Exception], Exit] = {
+    PolicyError: Exit.USAGE,
+    EvidenceError: Exit.INPUT,
+    qat_artifacts.ArtifactError: Exit.INPUT,
+    OSError: Exit.ENVIRONMENT,
+}
+
+
+@click.group()
+@click.version_option(package_name="qat-gate")
+def cli() -> None:
+    """Decide from run summaries, by a written policy, whether a costly run may start."""
+
+
+@cli.command()
+@click.option("--policy", "policy_path", type=click.Path(path_type=Path), required=True, help="The rules, TOML.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The gate.json to write.")
+@click.option("--json", "as_json", is_flag=True, help="Print the decision as one JSON document.")
+@click.argument("summaries", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+def check(policy_path: Path, out: Path, as_json: bool, summaries: tuple[Path, ...]) -> Exit:
+    """Decide on SUMMARIES: run_summary.json files, or folders that are searched for them to any depth.
+
+    Exit code 0 is GO, 4 is NO-GO; the decision is written in both cases.
+
+    Example: qat-gate check --policy configs/gate.toml --out runs/ladder/gate.json runs/ladder
+    """
+    policy = read_policy(policy_path)
+    found = read_summaries(find_summaries(summaries))
+    decision = decide(policy, found.values())
+    qat_artifacts.write(out, decision, inputs=[*found, policy_path])
+    if as_json:
+        click.echo(qat_artifacts.dumps(qat_artifacts.unstructure(decision)), nl=False)
+    else:
+        click.echo(render(decision, lambda text, colour: click.style(text, fg=colour)))
+    return Exit.OK if decision.passed else Exit.NO_GO
+
+
+def main() -> None:
+    """Entry point: exit codes of `qat_artifacts.Exit`."""
+    sys.exit(qat_artifacts.run_command(lambda: cli.main(standalone_mode=False), FAILURES))

@@ -1,0 +1,48 @@
+"""A decision for people: every rule, met or not, with its runs and what would meet it."""
+
+from collections.abc import Callable, Iterator
+
+from qat_gate.decision import Criterion, Decision
+
+Style = Callable[[str, str], str]
+
+
+def render(decision: Decision, style: Style = lambda text, _colour: text) -> str:
+    """Lines of plain text; `style(text, colour)` may colour parts of them ("green", "red")."""
+    return "\n".join(_lines(decision, style))
+
+
+def _lines(decision: Decision, style: Style) -> Iterator[str]:
+    verdict = style("GO", "green") if decision.passed else style("NO-GO", "red")
+    yield f"{decision.gate_name}: {verdict}: {decision.reason}"
+    for criterion in decision.criteria:
+        yield ""
+        yield from _criterion(criterion, style)
+    if decision.admitted or decision.notes:
+        yield ""
+    for run in decision.admitted:
+        yield style(f"ADMITTED ALTHOUGH INCOMPLETE: {run}", "red")
+    for note in decision.notes:
+        yield f"note: {note}"
+
+
+def _criterion(criterion: Criterion, style: Style) -> Iterator[str]:
+    mark = style("met    ", "green") if criterion.met else style("NOT MET", "red")
+    yield f"[{mark}] {criterion.id}: {criterion.text}"
+    yield f"    why: {criterion.why}"
+    yield f"    runs: {_grouped(criterion.runs) or 'none'}"
+    for reason in criterion.reasons:
+        yield f"    {reason.kind}: {reason.text}"
+    if criterion.satisfied_by is not None:
+        yield f"    satisfied by: {criterion.satisfied_by}"
+
+
+def _grouped(runs: tuple[str, ...]) -> str:
+    """Rows of one trajectory together: "n-seed0/{baseline, ema}, n-seed1/ema"."""
+    rows: dict[str, list[str]] = {}
+    for run in sorted(runs):
+        trajectory, slash, row = run.rpartition("/")
+        rows.setdefault(trajectory + slash, []).append(row)
+    return ", ".join(
+        f"{prefix}{found[0] if len(found) == 1 else '{' + ', '.join(found) + '}'}" for prefix, found in rows.items()
+    )

@@ -1,0 +1,323 @@
+"""What the gate decides, rule by rule, on planted evidence."""
+
+import attrs
+import pytest
+
+from qat_gate import EvidenceError, decide
+from qat_gate.policy import ComparabilityRule, FloorsRule, StabilityRule
+
+
+def unmet(decision):
+    return [criterion.id for criterion in decision.criteria if not criterion.met]
+
+
+def reasons(decision):
+    """(kind, text) of every reason of every rule."""
+    return [(reason.kind, reason.text) for criterion in decision.criteria for reason in criterion.reasons]
+
+
+def without(runs, *ids):
+    return [run for run in runs if run.run_id not in ids]
+
+
+def swapped(runs, *replacements):
+    ids = {run.run_id for run in replacements}
+    return [*without(runs, *ids), *replacements]
+
+
+def test_two_stable_seeds_of_every_cell_are_a_go_and_the_recommendation_is_said(policy, ladder):
+    decision = decide(policy, ladder())
+    assert decision.passed
+    assert decision.reason == "all 5 rules are met by 12 runs"
+    assert [criterion.id for criterion in decision.criteria] == [
+        "1-integrity",
+        "2-seeds",
+        "3-stability",
+        "4-comparison",
+        "5-comparability",
+    ]
+    assert all(criterion.satisfied_by is None for criterion in decision.criteria)
+    assert decision.notes == ("yolo10n has 2 seeds, 3 are recommended", "yolo10s has 2 seeds, 3 are recommended")
+
+
+def test_three_seeds_leave_nothing_to_recommend(policy, ladder):
+    assert decide(policy, ladder((0, 1, 2))).notes == ()
+
+
+def test_each_rule_carries_the_reason_the_policy_gives_for_it(policy, ladder):
+    decision = decide(policy, ladder())
+    assert decision.criteria[1].why == "one run shows nothing"
+    assert decision.criteria[1].text == "At least 2 seeds (3 recommended) of ema+qc for each of yolo10n, yolo10s"
+
+
+def test_no_run_at_all_meets_no_rule(policy):
+    decision = decide(policy, [])
+    assert not decision.passed
+    assert unmet(decision) == [criterion.id for criterion in decision.criteria]
+    assert {kind for kind, _ in reasons(decision)} == {"missing"}
+
+
+def test_runs_of_the_gated_variant_are_not_evidence(policy, make, ladder):
+    decision = decide(policy, [make("yolo10m", "ema+qc", seed) for seed in range(3)])
+    assert not decision.passed
+    assert "3 run(s) of other variants or methods were not looked at" in decision.notes
+    assert decide(policy, [*ladder(), make("yolo10m", "baseline", values=(), status="refused")]).passed
+
+
+def test_a_variant_without_runs_is_missing_and_named(policy, ladder):
+    decision = decide(policy, [run for run in ladder() if run.model.variant == "yolo10n"])
+    assert unmet(decision) == ["2-seeds", "3-stability", "4-comparison"]
+    assert reasons(decision) == [
+        ("missing", "there is no run of yolo10s ema+qc"),
+        ("missing", "yolo10s ema+qc has no run to judge"),
+        ("missing", "there is no run of yolo10s baseline"),
+        ("missing", "there is no run of yolo10s ema"),
+    ]
+    assert decision.criteria[1].satisfied_by == (
+        "2 seeds or more of ema+qc that ran to their end, for every variant (yolo10n has 2, yolo10s has 0); "
+        "3 are recommended"
+    )
+
+
+def test_one_seed_is_insufficient_evidence(policy, ladder):
+    decision = decide(policy, ladder((0,)))
+    assert unmet(decision) == ["2-seeds"]
+    assert reasons(decision) == [
+        ("insufficient-evidence", "yolo10n ema+qc has 1 independent seed(s), 2 are needed"),
+        ("insufficient-evidence", "yolo10s ema+qc has 1 independent seed(s), 2 are needed"),
+    ]
+
+
+def test_rows_of_one_trajectory_are_one_repetition_whatever_seed_they_state(policy, ladder):
+    copied = [attrs.evolve(run, trajectory_id=f"{run.model.variant}-w4-seed0") for run in ladder()]
+    assert unmet(decide(policy, copied)) == ["2-seeds"]
+
+
+def test_a_seed_of_another_method_without_the_required_one_is_missing(policy, ladder, make):
+    decision = decide(policy, [*ladder(), make("yolo10n", "baseline", 2), make("yolo10n", "ema", 2)])
+    assert reasons(decision) == [("missing", "there is no run of yolo10n ema+qc seed 2")]
+
+
+def test_a_required_seed_without_its_baseline_is_missing(policy, ladder):
+    decision = decide(policy, without(ladder(), "yolo10s-w4-seed1/baseline"))
+    assert unmet(decision) == ["4-comparison"]
+    assert reasons(decision) == [("missing", "there is no run of yolo10s baseline seed 1")]
+
+
+@pytest.mark.parametrize("kind", ["diverged", "collapsed", "no-signal", "frozen-metric", "insufficient", "recovered"])
+def test_one_seed_of_a_required_cell_with_another_class_is_a_no_go_that_names_the_class(policy, ladder, make, kind):
+    decision = decide(policy, swapped(ladder(), make("yolo10n", "ema+qc", 1, findings=[kind])))
+    assert unmet(decision) == ["3-stability"]
+    assert reasons(decision) == [(kind, f"yolo10n ema+qc seed 1 is {kind}: final 0.4000, best 0.4000")]
+    assert decision.criteria[2].reasons[0].runs == ("yolo10n-w4-seed1/ema+qc",)
+
+
+def test_a_third_seed_that_collapsed_counts_against_two_stable_ones(policy, ladder, make):
+    collapsed = make("yolo10s", "ema+qc", 2, values=(0.1, 0.3, 0.4, 0.02, 0.01, 0.01), findings=["collapsed"])
+    decision = decide(policy, swapped(ladder((0, 1, 2)), collapsed))
+    assert reasons(decision) == [("collapsed", "yolo10s ema+qc seed 2 is collapsed: final 0.0100, best 0.4000")]
+
+
+def test_every_finding_must_be_allowed_not_the_worst_alone(changed, policy, ladder, make):
+    lenient = changed(stability=attrs.evolve(policy.stability, allowed_classes=("stable", "recovered")))
+    recovered = make("yolo10n", "ema+qc", 1, findings=["recovered"])
+    assert decide(lenient, swapped(ladder(), recovered)).passed
+    both = make("yolo10n", "ema+qc", 1, findings=["insufficient", "recovered"])
+    assert [kind for kind, _ in reasons(decide(lenient, swapped(ladder(), both)))] == ["insufficient"]
+
+
+def test_a_collapsed_baseline_is_an_outcome_not_an_obstacle(policy, ladder, make):
+    collapsed = make("yolo10n", "baseline", 0, values=(0.1, 0.3, 0.4, 0.02, 0.01, 0.01), findings=["collapsed"])
+    assert decide(policy, swapped(ladder(), collapsed)).passed
+
+
+def test_an_incomplete_run_does_not_count_and_is_said_so(policy, ladder, make):
+    cut = make("yolo10n", "ema+qc", 1, status="incomplete", findings=["insufficient"], values=(0.1, 0.2))
+    decision = decide(policy, swapped(ladder(), cut))
+    assert unmet(decision) == ["2-seeds"]
+    assert reasons(decision) == [
+        ("incomplete", "yolo10n ema+qc seed 1 did not finish"),
+        ("insufficient-evidence", "yolo10n ema+qc has 1 independent seed(s), 2 are needed"),
+    ]
+    assert "yolo10n ema+qc seed 1 is incomplete and does not count (yolo10n-w4-seed1/ema+qc)" in decision.notes
+
+
+def test_an_incomplete_run_that_the_policy_includes_counts_and_is_listed(changed, ladder, make):
+    cut = make("yolo10n", "ema+qc", 1, status="incomplete", values=(0.1, 0.2, 0.3, 0.3, 0.3))
+    decision = decide(changed(include=(cut.run_id,)), swapped(ladder(), cut))
+    assert decision.passed
+    assert decision.admitted == (cut.run_id,)
+
+
+def test_an_included_run_is_still_judged_by_what_it_shows(changed, ladder, make):
+    cut = make("yolo10n", "ema+qc", 1, status="incomplete", values=(0.4, 0.01), findings=["collapsed", "insufficient"])
+    decision = decide(changed(include=(cut.run_id,)), swapped(ladder(), cut))
+    assert [kind for kind, _ in reasons(decision)] == ["collapsed", "insufficient"]
+
+
+def test_a_refused_run_cannot_be_included(changed, ladder, make):
+    refused = make("yolo10n", "ema+qc", 1, status="refused", values=())
+    decision = decide(changed(include=(refused.run_id,)), swapped(ladder(), refused))
+    assert unmet(decision) == ["2-seeds"]
+    assert decision.admitted == ()
+
+
+def test_including_a_run_that_is_not_there_is_said(changed, ladder):
+    decision = decide(changed(include=("typo",)), ladder())
+    assert "include names typo, which is no run of this gate" in decision.notes
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model__imgsz", 640),
+        ("model__checkpoint_sha256", "other"),
+        ("dataset__fingerprint", "other"),
+        ("dataset__val_fingerprint", "other"),
+        ("dataset__classes", ["cat"]),
+        ("training__epochs", 12),
+        ("training__effective_batch", 8),
+        ("training__amp", True),
+        ("evaluation__head", "one2many"),
+        ("evaluation__conf", 0.25),
+        ("quantization__mode", "w3a16"),
+        ("quantization__weight_bit_width", 3),
+        ("quantization__granularity", "per-tensor"),
+        ("quantization__policy", "all"),
+        ("quantization__layers", []),
+        ("metrics__primary_name", "metrics/mAP50(B)"),
+        ("versions", {"qat-train": "0.2.0"}),
+    ],
+)
+def test_a_run_with_another_setting_is_not_comparable_and_named(policy, ladder, make, key, value):
+    odd = make("yolo10s", "ema+qc", 1, **{key: value})
+    decision = decide(policy, swapped(ladder(), odd))
+    assert unmet(decision) == ["5-comparability"]
+    found = decision.criteria[4].reasons
+    assert {reason.kind for reason in found} == {"not-comparable"}
+    assert {reason.runs for reason in found} == {(odd.run_id,)}
+    name = "code" if key == "versions" else key.replace("__", ".")
+    assert [reason.text.partition(" ")[0] for reason in found] == [name]
+
+
+def test_the_deviating_value_and_the_common_one_are_both_said(policy, ladder, make):
+    decision = decide(policy, swapped(ladder(), make("yolo10s", "ema+qc", 1, model__imgsz=640)))
+    assert reasons(decision) == [
+        ("not-comparable", "model.imgsz is 640 in yolo10s-w4-seed1/ema+qc; most runs have 320"),
+    ]
+
+
+def test_a_patch_release_of_the_training_code_stays_comparable(policy, ladder, make):
+    assert decide(policy, swapped(ladder(), make("yolo10s", "ema", 1, versions={"qat-train": "0.1.9"}))).passed
+
+
+def test_variants_may_differ_in_checkpoint_schedule_and_layers(policy, ladder):
+    runs = [
+        attrs.evolve(run, training=attrs.evolve(run.training, epochs=9, effective_batch=8))
+        if run.model.variant == "yolo10s"
+        else run
+        for run in ladder()
+    ]
+    assert decide(policy, runs).passed
+
+
+def test_a_method_may_differ_in_what_it_sets_itself_but_its_repetitions_may_not(policy, ladder, make):
+    longer = {"training__epochs": 12, "method__sets": ["training.epochs"]}
+    runs = swapped(ladder(), *[make("yolo10n", "ema", seed, **longer) for seed in (0, 1)])
+    assert decide(policy, runs).passed
+    uneven = make("yolo10n", "ema", 1, **longer | {"training__epochs": 24})
+    assert unmet(decide(policy, swapped(runs, uneven))) == ["5-comparability"]
+
+
+def test_an_incomplete_run_that_does_not_count_cannot_spoil_comparability(policy, ladder, make):
+    cut = make("yolo10n", "ema+qc", 5, status="incomplete", values=(0.1,), findings=["insufficient"], model__imgsz=640)
+    assert "5-comparability" not in unmet(decide(policy, [*ladder(), cut]))
+
+
+def test_comparability_that_is_switched_off_leaves_a_note(changed, ladder, make):
+    off = changed(comparability=ComparabilityRule(reason="one-off comparison", enabled=False))
+    decision = decide(off, swapped(ladder(), make("yolo10s", "ema+qc", 1, model__imgsz=640)))
+    assert decision.passed
+    assert "comparability is switched off: one-off comparison" in decision.notes
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"metrics__best_value": 0.5}, "best_value is 0.5, its history says 0.4"),
+        ({"metrics__best_epoch": 2}, "best_epoch is 2, its history has 0.4 elsewhere"),
+        ({"metrics__final_value": 0.41}, "final_value is 0.41, its history says 0.4"),
+        ({"status": "completed-failed"}, "its status is completed-failed, its class stable"),
+        ({"stability__collapsed": True}, "its class is stable, and it is marked as collapsed"),
+        (
+            {"findings": ["collapsed"], "stability__class": "stable", "stability__collapsed": False,
+             "status": "completed-success"},
+            "its class is stable, its findings and status say collapsed",
+        ),
+        (
+            {"values": (0.1, 0.2, 0.4, 0.3, 0.19)},
+            "nothing is found against it, with best 0.4 and final 0.19",
+        ),
+        ({"values": (0.0,) * 5}, "nothing is found against it, with best 0.0 and final 0.0"),
+        ({"values": ()}, "nothing is found against it, with best None and final None"),
+        (
+            {"metrics__history": [{"epoch": 2, "value": 0.1}, {"epoch": 1, "value": 0.4}], "metrics__best_epoch": 1},
+            "the epochs of its history do not increase: [2, 1]",
+        ),
+    ],
+)  # fmt: skip
+def test_a_statement_that_does_not_follow_from_the_history_is_tampered(policy, ladder, make, changes, expected):
+    decision = decide(policy, swapped(ladder(), make("yolo10n", "ema+qc", 1, **changes)))
+    assert ("tampered", f"yolo10n ema+qc seed 1: {expected}") in reasons(decision)
+    assert not decision.passed
+
+
+def test_a_final_value_of_exactly_half_the_best_is_no_collapse(policy, ladder, make):
+    assert decide(policy, swapped(ladder(), make("yolo10n", "ema+qc", 1, values=(0.1, 0.2, 0.4, 0.3, 0.2)))).passed
+
+
+@pytest.mark.parametrize(("final", "passed"), [(0.352, True), (0.3519, False)])
+def test_floor_under_fp32_includes_its_boundary(changed, ladder, make, final, passed):
+    floored = changed(floors=FloorsRule(reason="useful", min_fraction_of_fp32=0.8))
+    run = make("yolo10n", "ema+qc", 1, values=(0.1, 0.2, 0.3, 0.4, final))
+    decision = decide(floored, swapped(ladder(), run))
+    assert (decision.passed, unmet(decision)) == (passed, [] if passed else ["6-floors"])
+
+
+@pytest.mark.parametrize(("final", "passed"), [(0.39, True), (0.3899, False)])
+def test_floor_under_the_baseline_of_the_same_seed_includes_its_boundary(changed, ladder, make, final, passed):
+    floored = changed(floors=FloorsRule(reason="not worse", max_drop_below_baseline=0.01))
+    run = make("yolo10n", "ema+qc", 1, values=(0.1, 0.2, 0.3, 0.4, final))
+    decision = decide(floored, swapped(ladder(), run))
+    assert decision.passed == passed
+    if not passed:
+        assert reasons(decision) == [
+            ("below-floor", "yolo10n ema+qc seed 1 ends at 0.3899, below 0.3900 (its baseline - 0.01)")
+        ]
+        assert decision.criteria[5].reasons[0].runs == ("yolo10n-w4-seed1/ema+qc", "yolo10n-w4-seed1/baseline")
+
+
+def test_a_floor_without_its_reference_is_insufficient_evidence(changed, ladder, make):
+    floored = changed(floors=FloorsRule(reason="useful", min_fraction_of_fp32=0.8))
+    decision = decide(floored, swapped(ladder(), make("yolo10n", "ema+qc", 1, metrics__fp32=None)))
+    assert reasons(decision) == [("insufficient-evidence", "yolo10n ema+qc seed 1 has no FP32 reference")]
+
+
+def test_duplicate_run_ids_are_refused(policy, ladder):
+    with pytest.raises(EvidenceError) as caught:
+        decide(policy, [*ladder(), ladder()[0]])
+    assert str(caught.value) == "run ids occur twice: yolo10n-w4-seed0/baseline; give each run once"
+
+
+def test_the_same_seed_from_two_roots_is_one_repetition_and_both_must_be_stable(policy, ladder, make):
+    again = make("yolo10n", "ema+qc", 0, run_id="elsewhere/ema+qc", trajectory_id="elsewhere")
+    assert decide(policy, [*ladder((0, 1)), again]).passed
+    assert unmet(decide(policy, [*ladder((0,)), again])) == ["2-seeds"]
+    bad = make("yolo10n", "ema+qc", 0, run_id="elsewhere/ema+qc", trajectory_id="elsewhere", findings=["recovered"])
+    assert unmet(decide(policy, [*ladder((0, 1)), bad])) == ["3-stability"]
+
+
+def test_every_class_but_the_allowed_ones_fails(changed, ladder, make):
+    every = StabilityRule(reason="x", allowed_classes=("stable", "diverged", "collapsed"))
+    run = make("yolo10n", "ema+qc", 1, findings=["collapsed"])
+    assert decide(changed(stability=every), swapped(ladder(), run)).passed

@@ -1,0 +1,87 @@
+"""JSON Schemas of every artifact, generated from the attrs classes that read and write them."""
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+# schema id -> where the class lives; resolved by name because some of these modules are heavy to import
+OWNERS = {
+    "qat-data/dataset": "qat_data:Dataset",
+    "qat-train/run": "qat_train.run:Run",
+    "qat-train/references": "qat_train.references:StoredReferences",
+    "qat-train/checkpoint": "qat_train.checkpoint:Checkpoint",
+    "qat-train/state": "qat_train.state:TrainingState",
+    "qat-qc/correction": "qat_qc.records:CorrectionRecord",
+    "qat-report/run-summary": "qat_report:RunSummary",
+    "qat-report/comparison": "qat_report:Comparison",
+    "qat-gate/decision": "qat_gate:Decision",
+    "ladder/plan": "qat_ladder.plan:Plan",
+}
+
+HEADER = {
+    "schema": {"type": "string"},
+    "version": {"type": "string", "pattern": r"^\d+\.\d+$"},
+    "created_by": {"type": "string"},
+    "inputs": {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {
+                "schema": {"type": "string"},
+                "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+                "path": {"type": "string"},
+            },
+            "required": ["schema", "sha256", "path"],
+            "additionalProperties": False,
+        },
+    },
+}
+
+
+def file_name(schema: str, version: str) -> str:
+    """Name under docs/schemas, such as `qat-train-run-1.json`: one file per major version."""
+    return f"{schema.replace('/', '-')}-{version.partition('.')[0]}.json"
+
+
+def json_schema(schema: str) -> tuple[str, dict[str, Any]]:
+    """(file name, JSON Schema) of one artifact: its class, with the header's fields beside the body's."""
+    module, _, name = OWNERS[schema].partition(":")
+    cls = getattr(importlib.import_module(module), name)
+    (body,), definitions = msgspec.json.schema_components([cls], ref_template="#/$defs/{name}")
+    root = definitions.pop(body["$ref"].rpartition("/")[2])
+    for definition in [root, *definitions.values()]:
+        if definition.get("type") == "object" and "properties" in definition:
+            definition["additionalProperties"] = False  # readers of the same version refuse unknown keys
+    root["properties"] = {
+        **HEADER,
+        "schema": {"const": cls.SCHEMA},
+        **root["properties"],
+    }
+    root["required"] = sorted({*HEADER, *root.get("required", ())})
+    document = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"{cls.SCHEMA} {cls.VERSION}",
+        **{key: value for key, value in root.items() if key != "title"},
+        "$defs": definitions,
+    }
+    return file_name(cls.SCHEMA, cls.VERSION), document
+
+
+def render(document: dict[str, Any]) -> str:
+    """Text of a schema file."""
+    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def write_schemas(folder: Path) -> list[Path]:
+    """Write every schema into `folder`; returns the paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for schema in OWNERS:
+        name, document = json_schema(schema)
+        path = folder / name
+        path.write_text(render(document), encoding="utf-8")
+        paths.append(path)
+    return paths

@@ -1,0 +1,146 @@
+"""One run of one method: schema qat-report/run-summary."""
+
+from typing import Annotated, ClassVar, Literal
+
+import attrs
+from cattrs import override
+
+from qat_report.comparable import METHOD_MAY_SET
+from qat_report.records import Dataset, Event, Git, Model, Quantization, Training, unit_interval
+from qat_report.series import PRIMARY_METRIC
+from qat_report.stability import COLLAPSE_RATIO, Point, StabilityClass
+
+Variant = Literal["yolo10n", "yolo10s", "yolo10m", "other"]
+VARIANTS: tuple[Variant, ...] = ("yolo10n", "yolo10s", "yolo10m", "other")
+Status = Literal["completed-success", "completed-failed", "incomplete", "refused"]
+RunClass = StabilityClass | Literal["incomplete", "refused"]
+
+
+@attrs.frozen(kw_only=True)
+class SummaryModel(Model):
+    """As in run.json; a variant this project does not know is "other"."""
+
+    variant: Variant
+
+
+@attrs.frozen(kw_only=True)
+class MethodEma:
+    """The average behind the reported weights; not enabled where the raw weights are reported."""
+
+    enabled: bool
+    decay: float | None = None
+    tau: float | None = None
+    window_steps: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class MethodCorrection:
+    """Quantization Correction; null fields where none was run."""
+
+    enabled: bool
+    epochs: int | None = None
+    lr: float | None = None
+    bn_stats_fixed: bool | None = None
+
+
+def _settable(_: object, __: "attrs.Attribute[tuple[str, ...]]", value: tuple[str, ...]) -> None:
+    unknown = sorted(set(value) - set(METHOD_MAY_SET))
+    if unknown:
+        raise ValueError(f"a method cannot set {', '.join(unknown)}; it may set {', '.join(METHOD_MAY_SET)}")
+
+
+@attrs.frozen(kw_only=True)
+class Method:
+    """`sets`: comparability keys that the method itself defines, so that other methods may differ in them."""
+
+    variant: str
+    ema: MethodEma
+    qc: MethodCorrection
+    sets: tuple[str, ...] = attrs.field(default=(), validator=_settable)
+
+
+@attrs.frozen(kw_only=True)
+class Evaluation:
+    """How the numbers were measured, and the weights behind the final one."""
+
+    evaluator: str
+    head: str
+    split: str
+    conf: float
+    iou: float
+    max_det: int
+    precision: str
+    weights_sha256: str | None
+
+
+@attrs.frozen(kw_only=True)
+class Artifacts:
+    """Paths relative to the summary."""
+
+    run_root: str
+    run_json: str
+    metrics: str
+    results_csv: str
+    summary_md: str
+    qc_json: str | None
+
+
+@attrs.frozen(kw_only=True)
+class Metrics:
+    """mAP50-95 in [0, 1]. `history` is the whole series of the method's weights; FP32 and PTQ are not part of it."""
+
+    primary_name: str = PRIMARY_METRIC
+    best_value: float | None = attrs.field(validator=unit_interval)
+    best_epoch: int | None
+    final_value: float | None = attrs.field(validator=unit_interval)
+    fp32: float | None = attrs.field(validator=unit_interval)
+    ptq: float | None = attrs.field(validator=unit_interval)
+    history: tuple[Point, ...]
+
+    def __attrs_post_init__(self) -> None:
+        if not self.history:
+            return
+        best = max((point.value for point in self.history if point.value is not None), default=None)
+        if self.best_value != best:
+            raise ValueError(f"best_value is {self.best_value}, the history says {best}")
+        if self.final_value != self.history[-1].value:
+            raise ValueError(f"final_value is {self.final_value}, the history says {self.history[-1].value}")
+
+
+@attrs.frozen(kw_only=True)
+class Stability:
+    """The verdict. `collapsed` is False only where the series shows that it did not collapse."""
+
+    collapse_threshold_ratio: float = COLLAPSE_RATIO
+    final_over_best_ratio: float | None
+    collapsed: bool
+    run_class: Annotated[RunClass, override(rename="class")]
+    findings: tuple[StabilityClass, ...]
+    reasons: tuple[str, ...]
+    events: tuple[Event, ...]
+    not_checked: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class RunSummary:
+    """run_summary.json: one per variant, method and seed."""
+
+    SCHEMA: ClassVar[str] = "qat-report/run-summary"
+    VERSION: ClassVar[str] = "1.0"
+
+    run_id: str
+    trajectory_id: str
+    created_at: str
+    git: Git
+    model: SummaryModel
+    quantization: Quantization
+    method: Method
+    dataset: Dataset
+    training: Training
+    evaluation: Evaluation
+    artifacts: Artifacts
+    metrics: Metrics
+    stability: Stability
+    versions: dict[str, str]
+    status: Status
+    error: str | None

@@ -1,0 +1,134 @@
+import copy
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+FIXTURES = Path(__file__).parent / "fixtures"
+BASE = json.loads((FIXTURES / "run_summary-1.0.json").read_text(encoding="utf-8"))
+LADDER = json.loads((FIXTURES / "ladder.json").read_text(encoding="utf-8"))
+
+
+def assign(document, dotted, value):
+    *parents, last = dotted.split(".")
+    for name in parents:
+        document = document[name]
+    document[last] = value
+
+
+def sha256(text):
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def summary_document(row):
+    """The JSON of a run summary: the golden file with the values of a row of ladder.json."""
+    document = copy.deepcopy(BASE)
+    variant, method, seed = row["variant"], row["method"], row["seed"]
+    trajectory = row.get("trajectory", f"{variant}/seed{seed}")
+    points = [(i, value, "qat") for i, value in enumerate(row["history"], start=1)]
+    if "qc" in row:
+        points.append((len(points) + 1, row["qc"], "qc"))
+    known = [(value, -epoch) for epoch, value, _ in points if value is not None]
+    best, best_epoch = max(known, default=(None, None))
+    final = points[-1][1] if points else None
+    averaged, corrected = method.startswith("ema"), method.endswith("+qc")
+    status = {"stable": "completed-success", "incomplete": "incomplete"}.get(row["class"], "completed-failed")
+    history = [
+        {"epoch": epoch, "value": value, "stage": stage, "weights_sha256": sha256(f"{trajectory}{method}{epoch}")}
+        for epoch, value, stage in points
+    ]
+    changes = {
+        "run_id": f"{trajectory}/{method}",
+        "trajectory_id": trajectory,
+        "model.variant": variant,
+        "model.checkpoint": f"{variant}.pt",
+        "model.checkpoint_sha256": sha256(variant),
+        "method.variant": method,
+        "method.ema.enabled": averaged,
+        "method.qc.enabled": corrected,
+        "training.seed": seed,
+        "evaluation.weights_sha256": history[-1]["weights_sha256"] if history else None,
+        "metrics.history": history,
+        "metrics.best_value": best,
+        "metrics.best_epoch": -best_epoch if best_epoch else None,
+        "metrics.final_value": final,
+        "metrics.fp32": row.get("fp32", BASE["metrics"]["fp32"]),
+        "metrics.ptq": row.get("ptq", BASE["metrics"]["ptq"]),
+        "stability.final_over_best_ratio": final / best if best else None,
+        "stability.class": row["class"],
+        "stability.collapsed": row["class"] in ("collapsed", "incomplete"),
+        "stability.findings": row.get("findings", []),
+        "stability.reasons": row.get("reasons", []),
+        "status": status,
+        "error": row.get("error"),
+        **row.get("set", {}),
+    }
+    for dotted, value in changes.items():
+        assign(document, dotted, value)
+    return document
+
+
+def write_summary(root, row):
+    folder = root / row["variant"] / row["method"].replace("+", "-") / f"seed{row['seed']}{row.get('place', '')}"
+    folder.mkdir(parents=True)
+    path = folder / "run_summary.json"
+    path.write_text(json.dumps(summary_document(row)), encoding="utf-8")
+    (folder / "summary.md").write_text("Gate decision: not evaluated\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def ladder(tmp_path):
+    """Writes summaries of the named parts of ladder.json, or of rows, and returns their root and paths."""
+
+    def write(*parts, root=tmp_path / "root"):
+        rows = [row for part in parts for row in (LADDER[part] if isinstance(part, str) else [part])]
+        return root, [write_summary(root, row) for row in rows]
+
+    return write
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A copy of the fixture run, with some fields of run.json, lines of metrics.jsonl or fields of qc.json changed."""
+
+    def make(*, lines=None, qc=None, **changes):
+        shutil.copytree(FIXTURES / "run", tmp_path / "run")
+        shutil.copytree(FIXTURES / "qc", tmp_path / "qc")
+        for path, wanted in ((tmp_path / "run/run.json", changes), (tmp_path / "qc/qc.json", qc or {})):
+            document = json.loads(path.read_text(encoding="utf-8"))
+            for dotted, value in wanted.items():
+                assign(document, dotted.replace("__", "."), value)
+            path.write_text(json.dumps(document), encoding="utf-8")
+        if lines is not None:
+            (tmp_path / "run/metrics.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        return tmp_path / "run"
+
+    return make
+
+
+@pytest.fixture
+def edited_summary(tmp_path):
+    """Writes the golden summary with some fields, named by dotted keys, changed."""
+
+    def make(changes, name="run_summary.json"):
+        document = copy.deepcopy(BASE)
+        for dotted, value in changes.items():
+            assign(document, dotted, value)
+        path = tmp_path / name
+        path.write_text(json.dumps(document), encoding="utf-8")
+        return path
+
+    return make
+
+
+@pytest.fixture
+def ladder_row():
+    """One row of ladder.json, changed."""
+
+    def make(part, index=0, **changes):
+        return copy.deepcopy(LADDER[part][index]) | changes
+
+    return make
