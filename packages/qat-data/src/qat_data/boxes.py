@@ -1,0 +1,52 @@
+"""One box at a time: from pixels to a YOLO label, or the reason why it is none."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import attrs
+
+Reason = Literal["crowd", "zero_area", "outside", "not_finite"]
+
+
+@attrs.frozen
+class Label:
+    """One line of a YOLO label file: class index, and centre and size as fractions of the image in [0, 1]."""
+
+    index: int
+    x: float
+    y: float
+    width: float
+    height: float
+    clipped: bool = attrs.field(default=False, eq=False)
+
+    def line(self) -> str:
+        """`index x y width height`, seven significant digits: 1e-4 of a pixel at 1000 pixels."""
+        return f"{self.index} {self.x:.7g} {self.y:.7g} {self.width:.7g} {self.height:.7g}"
+
+
+def to_label(index: int, box: Sequence[float], width: float, height: float) -> Label | Reason:
+    """Clip a box (left, top, width, height) to the image and normalise it.
+
+    The image is 1 x 1 for boxes that are fractions already. A box over the edge is clipped, never the whole image
+    dropped, as Ultralytics does from one per cent on.
+    """
+    left, top, wide, high = box
+    if not all(math.isfinite(v) for v in box):
+        return "not_finite"
+    if wide <= 0 or high <= 0:
+        return "zero_area"
+    x1, y1 = max(left, 0.0), max(top, 0.0)
+    x2, y2 = min(left + wide, width), min(top + high, height)
+    if x2 <= x1 or y2 <= y1:
+        return "outside"
+    tolerance = 1e-6 * max(width, height)  # the files round to a few decimals
+    moved = max(x1 - left, y1 - top, left + wide - x2, top + high - y2)
+    return Label(
+        index,
+        (x1 + x2) / 2 / width,
+        (y1 + y2) / 2 / height,
+        (x2 - x1) / width,
+        (y2 - y1) / height,
+        clipped=moved > tolerance,
+    )

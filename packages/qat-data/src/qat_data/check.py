@@ -1,0 +1,132 @@
+"""Is a prepared folder still what its dataset.json says, and could a source be prepared?"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import attrs
+
+import qat_artifacts
+from qat_data.coco import CocoLayout, read_coco
+from qat_data.errors import DataError
+from qat_data.prepare import Request, choose, describe_split, fingerprint, split_fingerprint
+from qat_data.records import Dataset, Dropped, Split
+from qat_data.sources import SourceData, view_name
+from qat_data.yolo import read_yolo
+
+
+@attrs.frozen(kw_only=True)
+class Counts:
+    """What a split holds."""
+
+    images: int
+    boxes: int
+    images_without_boxes: int
+    dropped: Dropped
+    clipped: int
+    copied: int
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, split: Split) -> "Counts":
+        """Counts of a split, without its files."""
+        return cls(**{f.name: getattr(split, f.name) for f in attrs.fields(cls)})
+
+
+@attrs.frozen(kw_only=True)
+class Checked:
+    """Result of a check; no faults means that the data can be used."""
+
+    path: str
+    format: Literal["prepared", "coco", "yolo"]
+    classes: tuple[str, ...]
+    train: Counts
+    val: Counts
+    faults: tuple[str, ...]
+
+
+def _split_faults(folder: Path, name: str, split: Split, names: list[str]) -> list[str]:
+    faults = []
+    entries = []
+    for file in split.files:
+        shown = view_name(file.file_name)
+        image = folder / "images" / name / shown
+        label = (folder / "labels" / name / shown).with_suffix(".txt")
+        if not image.is_file():
+            faults.append(f"{image}: missing, or its link points nowhere")
+            continue
+        # A mended copy differs from the file that was hashed by its last two bytes; it is ours and stays as written.
+        if image.is_symlink() and qat_artifacts.sha256_file(image) != file.sha256:
+            faults.append(f"{image}: its content changed since the data set was prepared")
+        try:
+            entries.append((file.image_id, file.file_name, file.sha256, label.read_text(encoding="utf-8")))
+        except OSError as error:
+            faults.append(f"{label}: {error.strerror}")
+    if not faults and split_fingerprint(names, entries) != split.fingerprint:
+        faults.append(f"{folder / 'labels' / name}: labels, names or order differ from the fingerprint")
+    lines = [f"./images/{name}/{view_name(f.file_name)}" for f in split.files]
+    listed = folder / f"{name}.txt"
+    if not listed.is_file() or listed.read_text(encoding="utf-8").splitlines() != lines:
+        faults.append(f"{listed}: does not list the images of dataset.json")
+    return faults
+
+
+def check_prepared(file: Path) -> Checked:
+    """Compare every file of a prepared folder with its dataset.json.
+
+    Raises:
+        ArtifactError: no dataset.json, or not one this version reads.
+    """
+    dataset = qat_artifacts.read(file, Dataset)
+    names = [c.name for c in dataset.classes]
+    faults = [
+        fault
+        for name, split in (("train", dataset.train), ("val", dataset.val))
+        for fault in _split_faults(file.parent, name, split, names)
+    ]
+    if dataset.fingerprint != fingerprint(dataset.train.fingerprint, dataset.val.fingerprint):
+        faults.append(f"{file}: fingerprint does not follow from those of its splits")
+    if not (file.parent / dataset.data_yaml).is_file():
+        faults.append(f"{file.parent / dataset.data_yaml}: missing")
+    return Checked(
+        path=str(file.parent),
+        format="prepared",
+        classes=tuple(names),
+        train=Counts.of(dataset.train),
+        val=Counts.of(dataset.val),
+        faults=tuple(faults),
+    )
+
+
+def check_source(data: SourceData, progress: Callable[[str], None] = lambda _: None) -> Checked:
+    """Check every image of a source as `prepare` would.
+
+    Raises:
+        DataError: the first reason why it cannot be prepared.
+    """
+    train, val = (
+        Counts.of(describe_split(choose(data, split, Request(), progress), data.classes)) for split in ("train", "val")
+    )
+    return Checked(
+        path=data.root,
+        format=data.source.format,
+        classes=tuple(c.name for c in data.classes),
+        train=train,
+        val=val,
+        faults=(),
+    )
+
+
+def check_any(path: Path, progress: Callable[[str], None] = lambda _: None) -> Checked:
+    """Check a prepared folder or its dataset.json, a YOLO data.yaml, or a COCO root.
+
+    Raises:
+        ArtifactError, DataError: it cannot be read at all.
+    """
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder")
+    if path.is_dir() and (path / "dataset.json").exists():
+        return check_prepared(path / "dataset.json")
+    if path.suffix == ".json":
+        return check_prepared(path)
+    return check_source(read_coco(CocoLayout(root=path)) if path.is_dir() else read_yolo(path), progress)

@@ -1,0 +1,137 @@
+"""Commands of qat-data."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+import qat_artifacts
+from qat_artifacts import Exit
+from qat_data.errors import DataError, RequestError
+
+FAILURES: dict[type[Exception], Exit] = {
+    RequestError: Exit.USAGE,
+    DataError: Exit.INPUT,
+    qat_artifacts.ArtifactError: Exit.INPUT,
+    OSError: Exit.ENVIRONMENT,
+}
+
+_COCO_FLAGS = ("train_json", "train_dir", "val_json", "val_dir")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+
+
+def _progress(line: str) -> None:
+    click.echo(line, err=True)
+
+
+@click.group()
+@click.version_option(package_name="qat-data")
+def cli() -> None:
+    """COCO data sets: checked, deterministic subsets with provenance, as a YOLO view."""
+
+
+def _read(coco_root: Path | None, data: Path | None, names: dict[str, str | None]) -> Any:
+    given = {key: value for key, value in names.items() if value is not None}
+    if (coco_root is None) == (data is None):
+        raise RequestError("exactly one of --coco-root and --data is needed")
+    if coco_root is not None:
+        from qat_data.coco import CocoLayout, read_coco
+
+        return read_coco(CocoLayout(root=coco_root, **given))
+    if given:
+        flags = ", ".join("--" + key.replace("_", "-") for key in given)
+        raise RequestError(f"{flags}: only with --coco-root")
+    from qat_data.yolo import read_yolo
+
+    assert data is not None
+    return read_yolo(data)
+
+
+@cli.command()
+@click.option("--coco-root", type=click.Path(path_type=Path), help="Folder in COCO2017 layout.")
+@click.option("--data", type=click.Path(dir_okay=False, path_type=Path), help="A YOLO data.yaml instead.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The new folder.")
+@click.option("--train-images", type=click.IntRange(min=1), help="At most N images; all by default.")
+@click.option("--val-images", type=click.IntRange(min=1), help="At most N images; all by default.")
+@click.option("--data-seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the hash order.")
+@click.option("--train-selection", default="hash", show_default=True, help="hash, first or list:FILE.")
+@click.option("--val-selection", default="first", show_default=True, help="first (by image id), hash or list:FILE.")
+@click.option("--train-json", help="Annotation file below the COCO root.")
+@click.option("--train-dir", help="Image folder below the COCO root.")
+@click.option("--val-json", help="As --train-json.")
+@click.option("--val-dir", help="As --train-dir.")
+@click.option("--allow-missing", type=click.IntRange(min=0), default=0, show_default=True,
+              help="Leave out up to N missing or broken images of a split.")  # fmt: skip
+@json_option
+def prepare(coco_root: Path | None, data: Path | None, out: Path, as_json: bool, **options: Any) -> None:
+    r"""Make a checked, deterministic subset; the source is only read.
+
+    \b
+    Examples:
+      qat-data prepare --coco-root coco --out data --train-images 2048 --val-images 256
+      qat-data prepare --data my.yaml --out data
+    """
+    from qat_data.prepare import Request
+    from qat_data.prepare import prepare as write
+
+    names = {key: options.pop(key) for key in _COCO_FLAGS}
+    record = write(_read(coco_root, data, names), out, Request(**options), _progress)
+    if as_json:
+        click.echo(qat_artifacts.dumps(qat_artifacts.unstructure(record)), nl=False)
+        return
+    from qat_data.text import describe
+
+    click.echo(describe(record))
+    click.echo(str(out / "dataset.json"))
+
+
+@cli.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@json_option
+def check(path: Path, as_json: bool) -> Exit:
+    r"""Check PATH: a prepared folder against its dataset.json, or a COCO root or data.yaml as `prepare` would.
+
+    \b
+    Examples:
+      qat-data check runs/ladder/data/0123456789ab
+      qat-data check coco
+    """
+    from qat_data.check import check_any
+    from qat_data.text import describe_check
+
+    checked = check_any(path, _progress)
+    if as_json:
+        click.echo(qat_artifacts.dumps(qat_artifacts.unstructure(checked)), nl=False)
+    else:
+        click.echo(describe_check(checked))
+    return Exit.INPUT if checked.faults else Exit.OK
+
+
+@cli.command()
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The new COCO root.")
+@click.option("--images", type=click.IntRange(min=1), default=192, show_default=True, help="Training images.")
+@click.option("--val-images", type=click.IntRange(min=1), help="Validation images; a third of --images by default.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The images depend on it.")
+@click.option("--imgsz", type=click.IntRange(min=32), default=160, show_default=True, help="Longer side in pixels.")
+def synth(out: Path, images: int, val_images: int | None, seed: int, imgsz: int) -> None:
+    """Draw a data set in COCO2017 layout: six classes that only their shape tells apart.
+
+    Example: qat-data synth --out shapes --images 192 --seed 0
+    """
+    from qat_data.synth import synthesize
+
+    synthesize(
+        out,
+        train_images=images,
+        val_images=val_images or max(1, images // 3),
+        seed=seed,
+        imgsz=imgsz,
+        progress=_progress,
+    )
+    click.echo(str(out))
+
+
+def main() -> None:
+    """Entry point: exit codes of `qat_artifacts.Exit`."""
+    sys.exit(qat_artifacts.run_command(lambda: cli.main(standalone_mode=False), FAILURES))

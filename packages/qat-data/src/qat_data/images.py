@@ -1,0 +1,70 @@
+"""Image files: hash, size, and whether a decoder can read them. They are opened for reading only."""
+
+import io
+from pathlib import Path
+
+import attrs
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from qat_artifacts import sha256_file
+from qat_data.sources import SourceImage
+
+_FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
+_END_OF_JPEG = b"\xff\xd9"
+
+
+class Unusable(Exception):
+    """An image that is missing or broken, with the reason."""
+
+
+@attrs.frozen(kw_only=True)
+class CheckedImage:
+    """A readable image; `mended` are the bytes of a copy where a reader would otherwise repair the user's file."""
+
+    image: SourceImage
+    sha256: str
+    width: int
+    height: int
+    mended: bytes | None
+
+
+def check_image(image: SourceImage) -> CheckedImage:
+    """Hash an image and read its header; decode it whole where its end looks cut off.
+
+    Ultralytics rewrites a JPEG that does not end in FF D9 in place, at another quality. Such a file is decoded here,
+    and a copy with that ending takes its place in the view, so the user's file stays as it is.
+
+    Raises:
+        Unusable: missing, empty, no known image format, truncated, or of another size than the annotations say.
+    """
+    path = image.path
+    try:
+        with Image.open(path, formats=_FORMATS) as opened:
+            oriented = opened.getexif().get(0x0112, 1)
+            width, height = opened.size[::-1] if oriented >= 5 else opened.size  # 5 to 8 turn by 90 degrees
+            kind = opened.format
+            if kind != "JPEG":
+                opened.verify()
+        sha256 = sha256_file(path)
+        mended = _mend(path) if kind == "JPEG" else None
+    except FileNotFoundError as error:
+        raise Unusable(f"{path}: missing") from error
+    except UnidentifiedImageError as error:
+        raise Unusable(f"{path}: no image of a known format, or empty") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise Unusable(f"{path}: {error}") from error
+    if image.size is not None and image.size != (width, height):
+        stated = f"{image.size[0]} x {image.size[1]}"
+        raise Unusable(f"{path}: the image is {width} x {height}, the annotations say {stated}")
+    return CheckedImage(image=image, sha256=sha256, width=width, height=height, mended=mended)
+
+
+def _mend(path: Path) -> bytes | None:
+    """The file's bytes with FF D9 at the end, or None where it is there."""
+    with path.open("rb") as stream:
+        stream.seek(-2, io.SEEK_END)
+        if stream.read() == _END_OF_JPEG:
+            return None
+    with Image.open(path) as opened:
+        ImageOps.exif_transpose(opened).load()  # raises OSError if pixels are missing
+    return path.read_bytes() + _END_OF_JPEG

@@ -1,0 +1,210 @@
+"""From a source to a prepared folder: a checked, deterministic subset as a view that readers may treat as their own.
+
+The user's files are linked, never written: Ultralytics mends JPEGs in place and leaves caches beside labels.
+"""
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import attrs
+import yaml
+
+import qat_artifacts
+from qat_data.errors import DataError
+from qat_data.images import CheckedImage, Unusable, check_image
+from qat_data.publish import published_folder
+from qat_data.records import Class, Dataset, Dropped, File, Selection, Split
+from qat_data.selection import select
+from qat_data.sources import SourceData, SourceImage, refuse_repeated, view_name
+
+Progress = Callable[[str], None]
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """What to take from a source. `allow_missing` images of a split may be missing or broken and are left out."""
+
+    train_images: int | None = None
+    val_images: int | None = None
+    data_seed: int = 0
+    train_selection: str = "hash"
+    val_selection: str = "first"
+    allow_missing: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Chosen:
+    """One split, selected and checked."""
+
+    name: str
+    selection: str
+    available: int
+    notes: tuple[str, ...]
+    images: tuple[CheckedImage, ...]
+
+
+def _check_all(images: Iterable[SourceImage], split: str, progress: Progress) -> tuple[list[CheckedImage], list[str]]:
+    """Check images on all cores (hashing and decoding release the interpreter); readable ones and complaints."""
+    chosen = list(images)
+    readable: list[CheckedImage] = []
+    complaints: list[str] = []
+
+    def check(image: SourceImage) -> CheckedImage | Unusable:
+        try:
+            return check_image(image)
+        except Unusable as error:
+            return error
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for number, result in enumerate(pool.map(check, chosen), 1):
+            if isinstance(result, Unusable):
+                complaints.append(str(result))
+            else:
+                readable.append(result)
+            if number % 1000 == 0 or number == len(chosen):
+                progress(f"{split}: {number} of {len(chosen)} images checked")
+    return readable, complaints
+
+
+def choose(data: SourceData, split: str, request: Request, progress: Progress) -> Chosen:
+    """Select and check the images of "train" or "val".
+
+    Raises:
+        DataError: more than `allow_missing` images cannot be used, none is left, or none has a box.
+        RequestError: the selection is malformed.
+    """
+    images = data.train if split == "train" else data.val
+    how = request.train_selection if split == "train" else request.val_selection
+    number = request.train_images if split == "train" else request.val_images
+    chosen, selection, notes = select(images, how, number, request.data_seed)
+    checked, complaints = _check_all(chosen, split, progress)
+    if len(complaints) > request.allow_missing:
+        shown = "\n  ".join(complaints[:10])
+        more = f"\n  and {len(complaints) - 10} more" if len(complaints) > 10 else ""
+        raise DataError(
+            f"{split}: {len(complaints)} of {len(chosen)} images cannot be used (--allow-missing N leaves up to N out):"
+            f"\n  {shown}{more}"
+        )
+    if complaints:
+        notes = (*notes, f"{len(complaints)} images left out: " + "; ".join(complaints))
+    if not checked:
+        raise DataError(f"{split}: no images; {len(images)} are listed in {data.root}")
+    if not any(c.image.labels for c in checked):
+        raise DataError(f"{split}: no boxes in {len(checked)} images; average precision would be undefined")
+    stems = [Path(view_name(c.image.file_name)).stem for c in checked]
+    refuse_repeated(stems, f"{split} label name", data.root)
+    return Chosen(name=split, selection=selection, available=len(images), notes=notes, images=tuple(checked))
+
+
+def label_text(image: SourceImage) -> str:
+    """The YOLO label file of an image."""
+    return "".join(label.line() + "\n" for label in image.labels)
+
+
+def split_fingerprint(names: Iterable[str], files: Iterable[tuple[str, str, str, str]]) -> str:
+    """SHA-256 over class names, and (image id, file name, image hash, label text) of each image in order."""
+    digest = hashlib.sha256(json.dumps(list(names)).encode())
+    for entry in files:
+        digest.update(b"\n" + json.dumps(entry).encode())
+    return digest.hexdigest()
+
+
+def fingerprint(train: str, val: str) -> str:
+    """SHA-256 over the fingerprints of both splits."""
+    return hashlib.sha256(f"{train}\n{val}".encode()).hexdigest()
+
+
+def describe_split(chosen: Chosen, classes: tuple[Class, ...]) -> Split:
+    """The block of dataset.json."""
+    files, entries = [], []
+    for checked in chosen.images:
+        image = checked.image
+        entries.append((image.image_id, image.file_name, checked.sha256, label_text(image)))
+        files.append(
+            File(
+                image_id=image.image_id,
+                file_name=image.file_name,
+                sha256=checked.sha256,
+                width=checked.width,
+                height=checked.height,
+                boxes=len(image.labels),
+            )
+        )
+    dropped: Counter[str] = Counter(reason for c in chosen.images for reason in c.image.dropped)
+    return Split(
+        images=len(files),
+        boxes=sum(f.boxes for f in files),
+        images_available=chosen.available,
+        images_without_boxes=sum(f.boxes == 0 for f in files),
+        fingerprint=split_fingerprint([c.name for c in classes], entries),
+        dropped=Dropped(**dropped),
+        clipped=sum(label.clipped for c in chosen.images for label in c.image.labels),
+        copied=sum(c.mended is not None for c in chosen.images),
+        notes=chosen.notes,
+        files=tuple(files),
+    )
+
+
+def _write_split(folder: Path, chosen: Chosen) -> None:
+    images, labels = folder / "images" / chosen.name, folder / "labels" / chosen.name
+    images.mkdir(parents=True)
+    labels.mkdir(parents=True)
+    lines = []
+    for checked in chosen.images:
+        name = view_name(checked.image.file_name)
+        if checked.mended is None:
+            (images / name).symlink_to(checked.image.path.resolve())
+        else:
+            (images / name).write_bytes(checked.mended)
+        (labels / name).with_suffix(".txt").write_text(label_text(checked.image), encoding="utf-8")
+        lines.append(f"./images/{chosen.name}/{name}")
+    (folder / f"{chosen.name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _name(data: SourceData, request: Request, train: Chosen) -> str:
+    stem = Path(data.root).resolve().name
+    return f"{stem}-{train.selection.replace(':', '-')}{request.data_seed}-{len(train.images)}"
+
+
+def prepare(data: SourceData, out: Path, request: Request, progress: Progress = lambda _: None) -> Dataset:
+    """Write the prepared folder `out`, whole or not at all, and return what its dataset.json says.
+
+    Raises:
+        DataError: an image is missing or broken, or a split is left without images or boxes.
+        RequestError: `out` is not empty, or the selection is malformed.
+    """
+    train = choose(data, "train", request, progress)
+    val = choose(data, "val", request, progress)
+    with published_folder(out) as folder:
+        splits = {c.name: describe_split(c, data.classes) for c in (train, val)}
+        for chosen in (train, val):
+            _write_split(folder, chosen)
+        names = {c.index: c.name for c in data.classes}
+        content = yaml.safe_dump(
+            {"train": "train.txt", "val": "val.txt", "names": names}, sort_keys=False, allow_unicode=True
+        )
+        (folder / "data.yaml").write_text(content, encoding="utf-8")
+        record = Dataset(
+            name=_name(data, request, train),
+            coco_root=data.root,
+            data_yaml="data.yaml",
+            fingerprint=fingerprint(splits["train"].fingerprint, splits["val"].fingerprint),
+            source=data.source,
+            classes=data.classes,
+            selection=Selection(
+                data_seed=request.data_seed,
+                train=train.selection,
+                val=val.selection,
+                train_images_requested=request.train_images,
+                val_images_requested=request.val_images,
+            ),
+            train=splits["train"],
+            val=splits["val"],
+        )
+        qat_artifacts.write(folder / "dataset.json", record)
+    return record

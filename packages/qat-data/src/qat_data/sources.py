@@ -1,0 +1,63 @@
+"""What every source format is read into: classes, and the images of two splits with their labels."""
+
+from collections import Counter
+from pathlib import Path
+
+import attrs
+
+from qat_data.boxes import Label, Reason
+from qat_data.errors import DataError
+from qat_data.records import Class, Source
+
+
+@attrs.frozen(kw_only=True)
+class SourceImage:
+    """One image as its annotation file describes it; `size` (width, height) in pixels where that file states one."""
+
+    image_id: str
+    file_name: str
+    path: Path
+    size: tuple[int, int] | None
+    labels: tuple[Label, ...]
+    dropped: tuple[Reason, ...]
+
+
+@attrs.frozen(kw_only=True)
+class SourceData:
+    """A data set as it was found, nothing selected yet. Images of a split in the order of their ids."""
+
+    root: str
+    source: Source
+    classes: tuple[Class, ...]
+    train: tuple[SourceImage, ...]
+    val: tuple[SourceImage, ...]
+
+
+def view_name(file_name: str) -> str:
+    """Name of an image in the prepared folder: `a/b.jpg` becomes `a__b.jpg`.
+
+    Flat, because Ultralytics finds labels by replacing the last `/images/` of a path.
+    """
+    return file_name.replace("/", "__")
+
+
+def check_file_name(file_name: str, where: str) -> None:
+    """Refuse names that leave the image folder or that a line of a list cannot hold.
+
+    Raises:
+        DataError: naming file and name.
+    """
+    parts = file_name.split("/")
+    if not file_name or file_name.startswith("/") or ".." in parts or "\\" in file_name:
+        raise DataError(f"{where}: file_name {file_name!r} leaves the image folder")
+    if any(not c.isprintable() for c in file_name):
+        raise DataError(f"{where}: file_name {file_name!r} holds a control character")
+
+
+def refuse_repeated(values: list[str], what: str, where: str) -> None:
+    """Raise DataError naming up to ten values that occur more than once."""
+    if len(set(values)) == len(values):
+        return
+    repeated = [value for value, count in Counter(values).items() if count > 1]
+    shown = ", ".join(repeated[:10]) + (f" and {len(repeated) - 10} more" if len(repeated) > 10 else "")
+    raise DataError(f"{where}: {what} repeated: {shown}")

@@ -1,0 +1,129 @@
+"""A YOLO data.yaml with its image folders or lists and label files, read without touching them."""
+
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from qat_data.boxes import Label, Reason, to_label
+from qat_data.errors import DataError
+from qat_data.records import Class, Source
+from qat_data.sources import SourceData, SourceImage, check_file_name, refuse_repeated
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: {error}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: a mapping is needed, with train, val and names")
+    for key in ("train", "val", "names"):
+        if not content.get(key):
+            raise DataError(f"{path}: {key} is missing")
+    return content
+
+
+def _names(path: Path, raw: Any) -> tuple[Class, ...]:
+    pairs = dict(enumerate(raw)) if isinstance(raw, list) else raw
+    if not isinstance(pairs, dict) or sorted(pairs) != list(range(len(pairs))):
+        raise DataError(f"{path}: names must be a list, or a mapping whose keys count from 0 without gaps")
+    names = [str(pairs[i]) for i in range(len(pairs))]
+    refuse_repeated(names, "class name", str(path))
+    return tuple(Class(index=i, name=name) for i, name in enumerate(names))
+
+
+def _image_paths(path: Path, root: Path, raw: Any) -> list[Path]:
+    """Images of one split: a folder (searched to any depth), a list file, or several of them."""
+    found: list[Path] = []
+    for entry in raw if isinstance(raw, list) else [raw]:
+        place = root / str(entry)
+        if place.is_dir():
+            found += [p for p in place.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES]
+        elif place.is_file():
+            lines = place.read_text(encoding="utf-8").splitlines()
+            found += [place.parent / line.strip() for line in lines if line.strip()]
+        else:
+            raise DataError(f"{path}: {place} is neither a folder nor a list of images")
+    return found
+
+
+def _label_path(image: Path) -> Path:
+    """Ultralytics' rule: the last folder named images becomes labels."""
+    parts = list(image.parts)
+    for i in range(len(parts) - 2, -1, -1):
+        if parts[i] == "images":
+            parts[i] = "labels"
+            break
+    return Path(*parts).with_suffix(".txt")
+
+
+def _label(where: str, values: list[str], classes: int) -> Label | Reason:
+    """One line: class and box, or class and the corners of a polygon, whose bounding box is taken."""
+    try:
+        index, numbers = float(values[0]), [float(v) for v in values[1:]]
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from error
+    if index != int(index) or not 0 <= index < classes:
+        raise DataError(f"{where}: class {values[0]} is not among the {classes} classes")
+    if len(numbers) == 4:
+        x, y, width, height = numbers
+        return to_label(int(index), (x - width / 2, y - height / 2, width, height), 1.0, 1.0)
+    if len(numbers) >= 6 and len(numbers) % 2 == 0:
+        left, top = min(numbers[::2]), min(numbers[1::2])
+        return to_label(int(index), (left, top, max(numbers[::2]) - left, max(numbers[1::2]) - top), 1.0, 1.0)
+    raise DataError(f"{where}: a class and 4 numbers (or a polygon) are needed, found {len(values)} values")
+
+
+def _split(yaml_path: Path, root: Path, raw: Any, classes: int) -> tuple[SourceImage, ...]:
+    images = []
+    for path in sorted(_image_paths(yaml_path, root, raw)):
+        name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+        check_file_name(name, str(yaml_path))
+        label_file = _label_path(path)
+        labels: list[Label] = []
+        dropped: list[Reason] = []
+        lines = label_file.read_text(encoding="utf-8").splitlines() if label_file.is_file() else []
+        for number, line in enumerate(lines, 1):
+            if not line.split():
+                continue
+            label = _label(f"{label_file}:{number}", line.split(), classes)
+            if isinstance(label, Label):
+                labels.append(label)
+            else:
+                dropped.append(label)
+        images.append(
+            SourceImage(
+                image_id=unicodedata.normalize("NFC", name),
+                file_name=name,
+                path=path,
+                size=None,
+                labels=tuple(labels),
+                dropped=tuple(dropped),
+            )
+        )
+    refuse_repeated([i.image_id for i in images], "image", str(yaml_path))
+    return tuple(images)
+
+
+def read_yolo(data_yaml: Path) -> SourceData:
+    """Read and check a YOLO data set.
+
+    Raises:
+        DataError: data.yaml or a label file is malformed, a class index is out of range, or a folder is missing.
+    """
+    content = _load(data_yaml)
+    root = data_yaml.parent / str(content.get("path") or "")
+    classes = _names(data_yaml, content["names"])
+    return SourceData(
+        root=str(root),
+        source=Source(format="yolo", data_yaml=str(data_yaml)),
+        classes=classes,
+        train=_split(data_yaml, root, content["train"], len(classes)),
+        val=_split(data_yaml, root, content["val"], len(classes)),
+    )
