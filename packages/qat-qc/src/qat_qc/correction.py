@@ -1,0 +1,120 @@
+"""Per-channel corrections of convolution outputs: h' = gamma * h + beta, attached as hooks.
+
+Gupta & Asthana, "Reducing the Side-Effects of Oscillations in Training of Quantized YOLO Networks" (WACV 2024,
+arXiv:2311.05109), section 3.4.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import attrs
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from qat_qc.errors import CorrectionError
+from qat_qc.protocol import Layer
+
+
+@attrs.frozen(kw_only=True)
+class LayerCorrection:
+    """Parameters of one layer, shape (C,) each. `form` says how they fold."""
+
+    name: str
+    batch_norm: str | None
+    gamma: nn.Parameter
+    beta: nn.Parameter
+
+    @property
+    def form(self) -> str:
+        """Where it folds: "batch-norm" into the norm, "bias" into scale and bias of the convolution itself."""
+        return "bias" if self.batch_norm is None else "batch-norm"
+
+
+@attrs.frozen(kw_only=True)
+class Correction:
+    """Corrections of all layers of a model."""
+
+    layers: tuple[LayerCorrection, ...]
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Every gamma and beta; a convolution's own parameters are none of them."""
+        return [parameter for layer in self.layers for parameter in (layer.gamma, layer.beta)]
+
+
+def identity(model: nn.Module, layers: Iterable[Layer]) -> Correction:
+    """Corrections that change nothing yet: gamma 1, beta 0, in the precision and on the device of each weight.
+
+    Raises:
+        CorrectionError: a name is no convolution of the model, or a norm does not fit it.
+    """
+    made = []
+    for layer in layers:
+        conv = model.get_submodule(layer.name)
+        if not isinstance(conv, nn.modules.conv._ConvNd) or conv.transposed:
+            raise CorrectionError(f"{layer.name}: a convolution is needed, found {type(conv).__name__}")
+        channels = conv.out_channels
+        if layer.batch_norm is not None:
+            norm = model.get_submodule(layer.batch_norm)
+            if not isinstance(norm, _BatchNorm) or norm.running_mean is None or not norm.affine:
+                raise CorrectionError(
+                    f"{layer.batch_norm}: correcting {layer.name} needs an affine batch norm with running statistics"
+                )
+            if norm.num_features != channels:
+                raise CorrectionError(
+                    f"{layer.batch_norm}: {norm.num_features} features, {layer.name} has {channels} channels"
+                )
+        ones = conv.weight.new_ones(channels)
+        made.append(
+            LayerCorrection(
+                name=layer.name,
+                batch_norm=layer.batch_norm,
+                gamma=nn.Parameter(ones),
+                beta=nn.Parameter(torch.zeros_like(ones)),
+            )
+        )
+    return Correction(layers=tuple(made))
+
+
+def _channelwise(values: Tensor, output: Tensor) -> Tensor:
+    return values.to(output.dtype).view(1, -1, *[1] * (output.dim() - 2))
+
+
+@contextmanager
+def attach(model: nn.Module, correction: Correction) -> Iterator[None]:
+    """Apply the corrections to every forward pass inside the block; the model itself stays as it is."""
+    with ExitStack() as stack:
+        for layer in correction.layers:
+
+            def hook(_module: nn.Module, _inputs: object, output: Tensor, layer: LayerCorrection = layer) -> Tensor:
+                return _channelwise(layer.gamma, output) * output + _channelwise(layer.beta, output)
+
+            stack.enter_context(_removed(model.get_submodule(layer.name).register_forward_hook(hook)))
+        yield
+
+
+@contextmanager
+def _removed(handle: torch.utils.hooks.RemovableHandle) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def fixed_batch_norm(model: nn.Module) -> Iterator[None]:
+    """Keep every batch norm on its running statistics inside the block, whatever mode the model is put in."""
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
+    modes = [norm.training for norm in norms]
+
+    def fix(module: nn.Module, _inputs: object) -> None:
+        module.training = False  # a pre-hook, because a loss may call model.train() before each forward pass
+
+    with ExitStack() as stack:
+        for norm in norms:
+            stack.enter_context(_removed(norm.register_forward_pre_hook(fix)))
+        try:
+            yield
+        finally:
+            for norm, mode in zip(norms, modes, strict=True):
+                norm.training = mode
