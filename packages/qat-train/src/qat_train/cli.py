@@ -90,6 +90,21 @@ def inspect(checkpoint: str, as_json: bool) -> None:
     click.echo(json.dumps(about) if as_json else "\n".join(f"{key}: {value}" for key, value in about.items()))
 
 
+@cli.command()
+@click.option("--checkpoint", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Where it belongs.")
+def fetch(checkpoint: Path) -> None:
+    """Fetch official Ultralytics weights by their file name, unless the file is there.
+
+    Example: qat-train fetch --checkpoint yolov10n.pt
+    """
+    prepare_environment()
+    with quiet_stdout():
+        from qat_train.official import fetch_official
+
+        fetch_official(checkpoint)
+    click.echo(str(checkpoint))
+
+
 def _train(spec_path: Path, out: Path, resume: Any, as_json: bool, *, pretrain: bool) -> None:
     from qat_train.spec import read_spec
 

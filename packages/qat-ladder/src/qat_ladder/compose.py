@@ -1,0 +1,136 @@
+"""From layers of TOML to one checked configuration that knows where each key comes from."""
+
+import difflib
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import tomli
+import tomli_w
+
+import qat_artifacts
+from qat_ladder.config import Config
+from qat_ladder.errors import ConfigError
+
+Table = dict[str, Any]
+
+
+@attrs.frozen(kw_only=True)
+class Layer:
+    """Keys from one origin. `kind` is base, variant, profile, method or given (a flag, --config, --set)."""
+
+    kind: str
+    origin: str
+    content: Table
+
+
+@attrs.frozen(kw_only=True)
+class Resolved:
+    """A configuration and the layer that each dotted key was last set by."""
+
+    config: Config
+    origins: dict[str, Layer]
+
+    def flat(self) -> dict[str, Any]:
+        """Values by dotted key."""
+        return flatten(qat_artifacts.unstructure(self.config))
+
+
+def flatten(table: Table, prefix: str = "") -> Table:
+    """Values by dotted key."""
+    found: Table = {}
+    for key, value in table.items():
+        found |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
+
+
+def read_layer(path: Path, kind: str) -> Layer:
+    """Read one TOML file.
+
+    Raises:
+        ConfigError: it is missing (with the names that are there), or no TOML.
+    """
+    try:
+        content = tomli.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        there = sorted(p.stem for p in path.parent.glob("*.toml"))
+        near = difflib.get_close_matches(path.stem, there, n=1)
+        hint = f", did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"no {kind} {path.stem!r}: {path} is missing{hint} (there: {', '.join(there)})") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return Layer(kind=kind, origin=os.path.relpath(path), content=content)
+
+
+def parse_setting(text: str) -> Layer:
+    """`a.b=1` of --set; the value is TOML, and a bare word is a string.
+
+    Raises:
+        ConfigError: no equals sign, or no key of the form section.key.
+    """
+    key, equals, raw = text.partition("=")
+    if not equals or not re.fullmatch(r"[A-Za-z0-9_]+\.[A-Za-z0-9_]+", key.strip()):
+        raise ConfigError(f"--set {text}: expected section.key=value, such as training.epochs=12")
+    try:
+        value = tomli.loads(f"value = {raw}")["value"]
+    except tomli.TOMLDecodeError:
+        value = raw.strip()
+    section, name = key.strip().split(".")
+    return Layer(kind="given", origin=f"--set {text}", content={section: {name: value}})
+
+
+def compose(layers: Iterable[Layer]) -> Resolved:
+    """Merge layers, later ones win, and check the result.
+
+    Raises:
+        ConfigError: every fault at once, each with its file, key, what is allowed, and the nearest name.
+    """
+    merged: Table = {}
+    origins: dict[str, Layer] = {}
+    faults = []
+    for layer in layers:
+        for section, table in layer.content.items():
+            if not isinstance(table, dict):
+                faults.append(f"{layer.origin}: {section}: keys belong into a section such as [training]")
+                continue
+            merged.setdefault(section, {}).update(table)
+            origins |= dict.fromkeys((f"{section}.{key}" for key in table), layer)
+    try:
+        config = qat_artifacts.structure(merged, Config, source="configuration")
+    except qat_artifacts.InvalidArtifact as error:
+        faults += [line for fault in error.faults for line in _located(fault, origins)]
+        raise ConfigError("wrong configuration:\n  " + "\n  ".join(faults)) from error
+    if faults:
+        raise ConfigError("wrong configuration:\n  " + "\n  ".join(faults))
+    return Resolved(config=config, origins=origins)
+
+
+def _located(fault: str, origins: dict[str, Layer]) -> list[str]:
+    """A fault with the file that set its key."""
+    where, _, what = fault.partition(": ")
+    unknown = re.findall(r"'([^']+)'", what.partition(", allowed")[0].partition("(")[0]) if "unknown" in what else []
+    keys = [f"{where}.{name}" if where != "top level" else name for name in unknown] or [where]
+    found = []
+    for key in keys:
+        layer = origins.get(key) or next((o for k, o in origins.items() if k.startswith(f"{key}.")), None)
+        found.append(f"{layer.origin if layer else 'configuration'}: {key}: {what}")
+    return found
+
+
+def render(resolved: Resolved) -> str:
+    """The configuration as TOML, the origin of each key as a comment."""
+    lines: list[str] = []
+    section = ""
+    for key, value in resolved.flat().items():
+        head, _, name = key.partition(".")
+        if head != section:
+            section = head
+            lines += ["", f"[{section}]"]
+        layer = resolved.origins.get(key)
+        lines.append(f"{tomli_w.dumps({name: value}).strip():40} # {layer.origin if layer else 'default'}")
+    return "\n".join(lines).strip()

@@ -1,0 +1,152 @@
+"""What a ladder run is configured by, with exact types and ranges."""
+
+import math
+from typing import Literal
+
+import attrs
+from attrs import validators
+
+_fraction = validators.and_(validators.ge(0.0), validators.le(1.0))
+_at_least_1 = validators.ge(1)
+_at_least_0 = validators.ge(0)
+
+
+def _positive(_: object, attribute: "attrs.Attribute[float]", value: float) -> None:
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"must be a finite number above 0, found {value}")
+
+
+def _number_of_images(_: object, attribute: "attrs.Attribute[int]", value: int | str) -> None:
+    if isinstance(value, int) and value < 1:
+        raise ValueError(f"must be at least 1, or 'all', found {value}")
+
+
+def _selection(_: object, attribute: "attrs.Attribute[str]", value: str) -> None:
+    if value not in ("hash", "first") and not value.startswith("list:"):
+        raise ValueError(f"must be hash, first or list:FILE, found {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class Model:
+    """[model]: which detector. `demo_checkpoint` belongs to the drawn data."""
+
+    variant: str
+    architecture: str
+    checkpoint: str
+    demo_checkpoint: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Data:
+    """[data]: which images; see `qat-data prepare --help`."""
+
+    coco_root: str
+    train_images: int | Literal["all"] = attrs.field(validator=_number_of_images)
+    val_images: int | Literal["all"] = attrs.field(validator=_number_of_images)
+    seed: int = attrs.field(validator=_at_least_0)
+    train_selection: str = attrs.field(validator=_selection)
+    val_selection: str = attrs.field(validator=_selection)
+    train_json: str
+    train_dir: str
+    val_json: str
+    val_dir: str
+
+
+@attrs.frozen(kw_only=True)
+class Training:
+    """[training]: schedule and machine."""
+
+    epochs: int = attrs.field(validator=_at_least_1)
+    imgsz: int = attrs.field(validator=[validators.ge(32), validators.le(4096)])
+    batch: int = attrs.field(validator=_at_least_1)
+    lr0: float = attrs.field(validator=_positive)
+    lrf: float = attrs.field(validator=_fraction)
+    optimizer: Literal["AdamW", "Adam", "SGD"]
+    warmup_epochs: float = attrs.field(validator=_at_least_0)
+    weight_decay: float = attrs.field(validator=_at_least_0)
+    mosaic: float = attrs.field(validator=_fraction)
+    close_mosaic: int = attrs.field(validator=_at_least_0)
+    workers: int = attrs.field(validator=_at_least_0)
+    amp: bool
+    device: str
+    threads: int = attrs.field(validator=_at_least_0)
+
+    @imgsz.validator
+    def _stride(self, _: object, value: int) -> None:
+        if value % 32:
+            raise ValueError(f"must be a multiple of 32, found {value}")
+
+
+@attrs.frozen(kw_only=True)
+class Quantization:
+    """[quantization]: weights only; activations are never quantized."""
+
+    bits: int = attrs.field(validator=[validators.ge(2), validators.le(8)])
+    granularity: Literal["per-channel", "per-tensor"]
+    init: Literal["max", "mse"]
+    learned: bool
+    policy: str
+
+
+@attrs.frozen(kw_only=True)
+class Ema:
+    """[ema]: "auto" follows from the number of steps."""
+
+    decay: float | Literal["auto"]
+    tau: float | Literal["auto"]
+
+
+@attrs.frozen(kw_only=True)
+class Qc:
+    """[qc]: Quantization Correction."""
+
+    epochs: int = attrs.field(validator=_at_least_1)
+    lr: float = attrs.field(validator=_positive)
+
+
+@attrs.frozen(kw_only=True)
+class Pretrain:
+    """[pretrain]: floating-point training."""
+
+    epochs: int = attrs.field(validator=_at_least_1)
+    lr0: float = attrs.field(validator=_positive)
+    lrf: float = attrs.field(validator=_fraction)
+    warmup_epochs: float = attrs.field(validator=_at_least_0)
+    mosaic: float = attrs.field(validator=_fraction)
+    close_mosaic: int = attrs.field(validator=_at_least_0)
+
+
+@attrs.frozen(kw_only=True)
+class Gate:
+    """[gate]: which policy decides about yolo10m."""
+
+    policy: str
+
+
+@attrs.frozen(kw_only=True)
+class Method:
+    """[method]: which weights count, and whether they are corrected."""
+
+    name: str
+    weights: Literal["raw", "ema"]
+    correction: bool
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """A whole configuration."""
+
+    model: Model
+    data: Data
+    training: Training
+    quantization: Quantization
+    ema: Ema
+    qc: Qc
+    pretrain: Pretrain
+    gate: Gate
+    method: Method
+
+    @property
+    def demo(self) -> bool:
+        """Whether the drawn data set is used."""
+        return self.data.coco_root == "demo"

@@ -1,0 +1,132 @@
+"""Flags of the ladder tasks: strings as invoke gives them, checked here so that a wrong one exits 2, not 1."""
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import attrs
+
+from qat_ladder.compose import Layer, Resolved, compose, parse_setting, read_layer
+from qat_ladder.errors import ConfigError
+from qat_ladder.layout import slug
+
+PROFILES = ("tiny", "demo", "smoke", "short", "full")
+
+
+def choice(flag: str, value: str, allowed: Iterable[str]) -> str:
+    """`value` if it is allowed.
+
+    Raises:
+        ConfigError: naming the flag, what is allowed, and the nearest name.
+    """
+    allowed = tuple(allowed)
+    if value in allowed:
+        return value
+    near = difflib.get_close_matches(value, allowed, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise ConfigError(f"{flag} {value!r}: expected one of {', '.join(allowed)}{hint}")
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Seeds of `0,1`, sorted.
+
+    Raises:
+        ConfigError: empty, repeated, negative, or no integers.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isdecimal() and part.isascii() for part in parts):
+        raise ConfigError(f"--seeds {text!r}: expected integers from 0 separated by commas, such as 0,1")
+    seeds = sorted(int(part) for part in parts)
+    if len(set(seeds)) != len(seeds):
+        raise ConfigError(f"--seeds {text!r}: a seed is repeated; seeds are independent repetitions")
+    return seeds
+
+
+def parse_methods(text: str) -> list[str]:
+    """Method names of `baseline,ema,ema+qc`, in that order, each once.
+
+    Raises:
+        ConfigError: none was given.
+    """
+    names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not names:
+        raise ConfigError(f"--methods {text!r}: expected names separated by commas, such as baseline,ema,ema+qc")
+    return names
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """What a ladder task was called with."""
+
+    variant: str
+    project: Path
+    seeds: list[int]
+    methods: list[str]
+    profile: str = ""
+    coco_root: str = ""
+    checkpoint: str = ""
+    device: str = ""
+    root: Path
+    resume: str = "auto"
+    trajectory: Literal["shared", "separate"] = "shared"
+    dry_run: bool = False
+    config: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+
+    def _given(self) -> list[Layer]:
+        layers = [read_layer(Path(name), "given") for name in self.config]
+        layers += [parse_setting(text) for text in self.settings]
+        for flag, section, key, value in (
+            ("--coco-root", "data", "coco_root", self.coco_root),
+            ("--checkpoint", "model", "checkpoint", self.checkpoint),
+            ("--device", "training", "device", self.device),
+        ):
+            if value:
+                layers.append(Layer(kind="given", origin=f"{flag} {value}", content={section: {key: value}}))
+        return layers
+
+    def profile_name(self) -> str:
+        """The profile asked for; otherwise demo for the drawn data, smoke for data of one's own."""
+        if self.profile:
+            return choice("--profile", self.profile, PROFILES)
+        given = [layer.content.get("data", {}).get("coco_root") for layer in self._given()]
+        return "smoke" if any(value not in (None, "demo") for value in given) else "demo"
+
+    def resolve(self, method: str) -> Resolved:
+        """Base, variant, profile, method, --config, --set and flags, merged and checked; paths made absolute.
+
+        Raises:
+            ConfigError: every fault at once.
+        """
+        configs = self.project / "configs"
+        resolved = compose(
+            [
+                read_layer(configs / "ladder.toml", "base"),
+                read_layer(configs / "variants" / f"{self.variant}.toml", "variant"),
+                read_layer(configs / "profiles" / f"{self.profile_name()}.toml", "profile"),
+                read_layer(configs / "methods" / f"{slug(method)}.toml", "method"),
+                *self._given(),
+            ]
+        )
+        return self._absolute(resolved)
+
+    def _absolute(self, resolved: Resolved) -> Resolved:
+        config = resolved.config
+        model, data = config.model, config.data
+        chosen = "model.checkpoint" in resolved.origins and resolved.origins["model.checkpoint"].kind == "given"
+        if config.demo and not chosen:
+            if not model.demo_checkpoint:
+                raise ConfigError(
+                    f"no checkpoint for {model.variant} on the drawn data is shipped; make one: "
+                    f"invoke pretrain.{model.variant[-1]}, then --checkpoint FILE"
+                )
+            model = attrs.evolve(model, checkpoint=str(self.project / model.demo_checkpoint))
+        else:
+            model = attrs.evolve(model, checkpoint=str(Path(model.checkpoint).absolute()))
+        if not config.demo:
+            data = attrs.evolve(data, coco_root=str(Path(data.coco_root).absolute()))
+        quantization = config.quantization
+        if quantization.policy.endswith(".toml"):
+            quantization = attrs.evolve(quantization, policy=str(Path(quantization.policy).absolute()))
+        return attrs.evolve(resolved, config=attrs.evolve(config, model=model, data=data, quantization=quantization))

@@ -1,0 +1,96 @@
+"""Products are called as a user calls them: by command line, in a process of their own."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from qat_artifacts import Exit
+from qat_ladder.errors import InputProblem, LadderError, Unavailable
+
+# What is worth showing of a product's stderr; everything goes to the log.
+_SHOWN = re.compile(r"(epoch \d+/\d+ |references: |correction: |before correction|after correction|error: |rollback)")
+
+Say = Callable[[str], None]
+
+
+def say(line: str) -> None:
+    """Progress goes to stderr, at once."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def argv(product: str, *arguments: str | Path) -> list[str]:
+    """Command line of a product under this interpreter."""
+    return [sys.executable, "-m", product.replace("-", "_"), *(str(a) for a in arguments)]
+
+
+def call(product: str, *arguments: str | Path) -> str:
+    """Run a quick command and return its stdout.
+
+    Raises:
+        LadderError: it failed; the product's own text and exit code.
+    """
+    done = subprocess.run(argv(product, *arguments), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise failure(product, done.returncode, done.stderr)
+    return done.stdout
+
+
+def failure(product: str, code: int, text: str) -> LadderError:
+    """A product's failure as one of ours; a traceback is kept whole, otherwise from its error line on."""
+    found = re.search(r"^error: (.*)", text, re.MULTILINE | re.DOTALL)
+    shown = found.group(1).strip() if found else text.strip()[-2000:]
+    error = (InputProblem if code == Exit.INPUT else Unavailable if code == Exit.ENVIRONMENT else LadderError)(
+        f"{product}: {shown}"
+    )
+    try:
+        error.code = Exit(code)
+    except ValueError:
+        error.code = Exit.BUG
+    return error
+
+
+def stream(product: str, *arguments: str | Path, log: Path, prefix: str, watch: Say = lambda _: None) -> int:
+    """Run a long command: stderr into `log` (appended), the lines worth seeing to our own stderr as they come.
+
+    Returns:
+        The exit code. Should we be interrupted, the child is stopped first, so that its last state is whole.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a", encoding="utf-8") as sink:
+        process = subprocess.Popen(
+            argv(product, *arguments),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            newline="",  # bars end in carriage returns, lines in newlines
+        )
+        assert process.stderr is not None
+        try:
+            for raw in process.stderr:
+                line = raw.rstrip().rpartition("\r")[2].rpartition("\x1b[K")[2].strip()
+                sink.write(line + "\n")
+                if _SHOWN.match(line):
+                    say(f"{prefix}{line}")
+                    watch(line)
+            code: int = process.wait()
+            return code
+        except BaseException:
+            process.terminate()
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise
+
+
+def error_in(log: Path) -> str:
+    """The last error line of a log, for a message."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    for line in reversed(lines):
+        if line.startswith("error: "):
+            return line.removeprefix("error: ")
+    return lines[-1] if lines else "no output"

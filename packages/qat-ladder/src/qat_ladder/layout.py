@@ -1,0 +1,53 @@
+"""Where everything of a run root lies."""
+
+from pathlib import Path
+
+import attrs
+
+
+def slug(method: str) -> str:
+    """Folder of a method: `ema+qc` becomes `ema-qc`."""
+    return method.replace("+", "-")
+
+
+@attrs.frozen
+class Root:
+    """A run root; one root holds one plan."""
+
+    path: Path
+
+    @property
+    def plan(self) -> Path:
+        """ladder.json."""
+        return self.path / "ladder.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held while a ladder works here."""
+        return self.path / ".lock"
+
+    @property
+    def gate(self) -> Path:
+        """gate.json."""
+        return self.path / "gate.json"
+
+    @property
+    def references(self) -> Path:
+        """FP32 and PTQ references, computed once."""
+        return self.path / "references"
+
+    def data(self, fingerprint: str) -> Path:
+        """A prepared data set."""
+        return self.path / "data" / fingerprint[:12]
+
+    def pretrained(self, checkpoint: str, data: str) -> Path:
+        """A floating-point run whose result is model.pt; arguments are hashes."""
+        return self.path / "pretrained" / f"{checkpoint[:12]}-{data[:12]}"
+
+    def trajectory(self, variant: str, arm: str, seed: int) -> Path:
+        """A qat-train run."""
+        return self.path / "trajectories" / variant / arm / f"seed{seed}"
+
+    def summary(self, variant: str, method: str, seed: int) -> Path:
+        """Folder of a run_summary.json."""
+        return self.path / variant / slug(method) / f"seed{seed}"

@@ -1,0 +1,291 @@
+"""The invoke collections. Flags are strings that are checked here, so that a wrong one exits 2."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+from invoke import Collection
+from invoke import task as _task
+
+import qat_artifacts
+from qat_artifacts import Exit
+from qat_ladder.errors import LadderError
+
+PROJECT = Path.cwd()
+task: Callable[..., Callable[[Any], Any]] = _task  # invoke publishes no types
+
+_HELP = {
+    "seeds": "Seeds of the training runs, separated by commas.",
+    "methods": "Rows of the comparison; names of files in configs/methods.",
+    "profile": "tiny, demo, smoke, short or full; demo without --coco-root, smoke with it.",
+    "coco-root": "A folder in COCO2017 layout or a YOLO data.yaml; drawn data without it.",
+    "checkpoint": "Starting weights, a .pt file of Ultralytics.",
+    "device": "cpu, auto or a CUDA index.",
+    "root": "Run root; one root holds one plan, later calls extend it.",
+    "resume": "auto continues what was cut off, never starts over, must refuses to start anew.",
+    "trajectory": "shared: one run per seed gives all rows; separate: a run per row.",
+    "dry-run": "Print the plan and stop.",
+    "config": "A TOML file of keys; may be repeated.",
+    "set": "section.key=value; may be repeated.",
+}
+
+
+def _exit(body: Callable[[], int]) -> None:
+    """Run a task's body under the exit codes of the project."""
+
+    def guarded() -> int:
+        try:
+            return body()
+        except LadderError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return error.code
+
+    failures: dict[type[Exception], Exit] = {qat_artifacts.ArtifactError: Exit.INPUT, OSError: Exit.ENVIRONMENT}
+    sys.exit(qat_artifacts.run_command(guarded, failures))
+
+
+def _flags(local: dict[str, Any]) -> dict[str, Any]:
+    """A task's own flags among its local names."""
+    return {key: value for key, value in local.items() if key not in ("_context", "variant", "method", "out")}
+
+
+def _request(variant: str, **flags: Any) -> Any:
+    from qat_ladder.flags import Request, choice, parse_methods, parse_seeds
+
+    return Request(
+        variant=variant,
+        project=PROJECT,
+        seeds=parse_seeds(flags.get("seeds", "0")),
+        methods=parse_methods(flags.get("methods", "baseline")),
+        profile=flags.get("profile", ""),
+        coco_root=flags.get("coco_root", ""),
+        checkpoint=flags.get("checkpoint", ""),
+        device=flags.get("device", ""),
+        root=Path(flags.get("root", "runs/ladder")),
+        resume=choice("--resume", flags.get("resume", "auto"), ("auto", "never", "must")),
+        trajectory=cast(Any, choice("--trajectory", flags.get("trajectory", "shared"), ("shared", "separate"))),
+        dry_run=flags.get("dry_run", False),
+        config=tuple(flags.get("config", ())),
+        settings=tuple(flags.get("set", ())),
+    )
+
+
+def _ladder(variant: str, text: str) -> Any:
+    def body(  # noqa: PLR0917  # invoke makes a flag of every parameter
+        _context: Any,
+        seeds: str = "0,1",
+        methods: str = "baseline,ema,ema+qc",
+        profile: str = "",
+        coco_root: str = "",
+        checkpoint: str = "",
+        device: str = "",
+        root: str = "runs/ladder",
+        resume: str = "auto",
+        trajectory: str = "shared",
+        dry_run: bool = False,
+        config: tuple[str, ...] = (),
+        set: tuple[str, ...] = (),
+    ) -> None:
+        flags = _flags(locals())
+
+        def run() -> int:
+            from qat_ladder.stage import run_stage
+
+            return run_stage(_request(variant, **flags))
+
+        _exit(run)
+
+    body.__doc__ = text
+    return task(help=_HELP, iterable=["config", "set"], name=variant[-1])(body)
+
+
+def _pretrain(variant: str, text: str) -> Any:
+    def body(  # noqa: PLR0917  # invoke makes a flag of every parameter
+        _context: Any,
+        out: str = "",
+        profile: str = "",
+        coco_root: str = "",
+        checkpoint: str = "",
+        device: str = "",
+        root: str = "runs/pretrain",
+        resume: str = "auto",
+        config: tuple[str, ...] = (),
+        set: tuple[str, ...] = (),
+    ) -> None:
+        flags = _flags(locals())
+
+        def run() -> int:
+            from qat_ladder.pretraining import run_pretrain
+
+            return run_pretrain(_request(variant, **flags), Path(out) if out else None)
+
+        _exit(run)
+
+    body.__doc__ = text
+    own = {key: _HELP[key] for key in ("profile", "coco-root", "device", "root", "resume", "config", "set")}
+    own |= {"out": "Copy the weights to this file.", "checkpoint": "Start from it; from scratch without."}
+    return task(help=own, iterable=["config", "set"], name=variant[-1])(body)
+
+
+@task(help={"root": _HELP["root"]})
+def status(_context: Any, root: str = "runs/ladder") -> None:
+    """How far each cell of a run root is."""
+
+    def run() -> int:
+        from qat_ladder.layout import Root
+        from qat_ladder.status import describe
+
+        print(describe(Root(Path(root))))
+        return Exit.OK
+
+    _exit(run)
+
+
+@task(help={"root": _HELP["root"], "set": "gate.policy=FILE"}, iterable=["set"])
+def m(_context: Any, root: str = "runs/ladder", set: tuple[str, ...] = ()) -> None:
+    """Decide whether yolov10m may start; exit 0 is GO, 4 is NO-GO."""
+
+    def run() -> int:
+        from qat_ladder.gating import policy_path, run_gate
+        from qat_ladder.layout import Root
+
+        return run_gate(Root(Path(root)), policy_path(PROJECT, tuple(set)))
+
+    _exit(run)
+
+
+@task(help={"root": _HELP["root"]})
+def report(_context: Any, root: str = "runs/ladder") -> None:
+    """Write the comparison of a run root anew and print it."""
+
+    def run() -> int:
+        from qat_ladder.layout import Root
+        from qat_ladder.stage import compare
+
+        print(compare(Root(Path(root))))
+        return Exit.OK
+
+    _exit(run)
+
+
+@task(
+    help={"out": "The new folder.", **{k: _HELP[k] for k in ("coco-root", "profile", "config", "set")}},
+    iterable=["config", "set"],
+)
+def prepare(  # noqa: PLR0917  # invoke makes a flag of every parameter
+    _context: Any,
+    out: str,
+    coco_root: str = "",
+    profile: str = "",
+    config: tuple[str, ...] = (),
+    set: tuple[str, ...] = (),
+) -> None:
+    """Prepare the data of a configuration in a folder of its own."""
+    flags = {"coco_root": coco_root, "profile": profile, "config": config, "set": set}
+
+    def run() -> int:
+        from qat_ladder.dataset import DEMO, draw, prepare_arguments
+        from qat_ladder.launch import call
+
+        resolved = _request("yolo10n", **flags).resolve("baseline").config
+        source = draw(Path(f"{out}-drawn"), DEMO) if resolved.demo else Path(resolved.data.coco_root)
+        print(call("qat-data", "prepare", *prepare_arguments(resolved, source), "--out", out).strip())
+        return Exit.OK
+
+    _exit(run)
+
+
+@task(help={"path": "A prepared folder, a COCO root or a data.yaml."})
+def check(_context: Any, path: str) -> None:
+    """Check a data set; exit 3 if it cannot be used."""
+
+    def run() -> int:
+        from qat_ladder.launch import call
+
+        print(call("qat-data", "check", path).strip())
+        return Exit.OK
+
+    _exit(run)
+
+
+@task(
+    help={
+        "variant": "yolo10n, yolo10s or yolo10m.",
+        "method": "baseline, ema, ema+qc or a file of yours.",
+        **{k: _HELP[k] for k in ("profile", "coco-root", "checkpoint", "device", "config", "set")},
+    },
+    iterable=["config", "set"],
+)
+def show(  # noqa: PLR0917  # invoke makes a flag of every parameter
+    _context: Any,
+    variant: str = "yolo10n",
+    method: str = "baseline",
+    profile: str = "",
+    coco_root: str = "",
+    checkpoint: str = "",
+    device: str = "",
+    config: tuple[str, ...] = (),
+    set: tuple[str, ...] = (),
+) -> None:
+    """Print the resolved configuration and where each key comes from."""
+    flags = _flags(locals())
+
+    def run() -> int:
+        from qat_ladder.compose import render
+
+        print(render(_request(variant, **flags).resolve(method)))
+        return Exit.OK
+
+    _exit(run)
+
+
+@task(
+    help={
+        "as-json": "One JSON document.",
+        "variant": "yolo10n, yolo10s or yolo10m.",
+        **{k: _HELP[k] for k in ("root", "coco-root", "checkpoint", "device")},
+    }
+)
+def doctor(  # noqa: PLR0917  # invoke makes a flag of every parameter
+    _context: Any,
+    variant: str = "yolo10n",
+    root: str = "runs/ladder",
+    coco_root: str = "",
+    checkpoint: str = "",
+    device: str = "",
+    as_json: bool = False,
+) -> None:
+    """Say what a ladder would miss on this machine, and the remedy; exit 7 if anything."""
+
+    def run() -> int:
+        from qat_ladder.doctor import examine
+        from qat_ladder.doctor import report as tell
+
+        request = _request(variant, root=root, coco_root=coco_root, checkpoint=checkpoint, device=device)
+        return tell(examine(request.resolve("baseline").config, request.root), as_json=as_json)
+
+    _exit(run)
+
+
+def collection() -> Collection:
+    """Every task: ladder, pretrain, gate, data, config, report, doctor."""
+    ladder = Collection("ladder")
+    pretrain = Collection("pretrain")
+    for letter, name in (("n", "yolov10n"), ("s", "yolov10s")):
+        variant = f"yolo10{letter}"
+        ladder.add_task(_ladder(variant, f"Train, correct and compare {name} over seeds."))
+    for letter in "nsm":
+        pretrain.add_task(_pretrain(f"yolo10{letter}", f"Train floating-point weights of yolov10{letter}."))
+    ladder.add_task(status)
+    gate = Collection("gate")
+    gate.add_task(m)
+    data = Collection("data")
+    data.add_task(prepare)
+    data.add_task(check)
+    config = Collection("config")
+    config.add_task(show)
+    root = Collection(ladder, pretrain, gate, data, config)
+    root.add_task(report)
+    root.add_task(doctor)
+    return root

@@ -1,0 +1,97 @@
+"""Specifications for qat-train, and the weights they start from."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+import qat_artifacts
+from qat_ladder.config import Config
+from qat_ladder.errors import InputProblem
+from qat_ladder.launch import Say, call, error_in, failure, stream
+from qat_ladder.layout import Root
+
+
+def specification(
+    config: Config,
+    *,
+    run_id: str,
+    seed: int,
+    series: list[str],
+    dataset: Path,
+    checkpoint: str,
+    references: Path | None,
+) -> dict[str, Any]:
+    """run.toml of one quantized training run; paths absolute."""
+    training = qat_artifacts.unstructure(config.training)
+    ema = qat_artifacts.unstructure(config.ema) | {"enabled": "ema" in series}
+    made: dict[str, Any] = {
+        "run": {"run_id": run_id, "trajectory_id": run_id, "seed": seed, "series": series},
+        "model": {"variant": config.model.variant, "checkpoint": checkpoint},
+        "data": {"dataset": str(dataset.absolute())},
+        "training": training,
+        "quantization": qat_artifacts.unstructure(config.quantization),
+        "ema": ema,
+    }
+    if references is not None:
+        made["references"] = {"directory": str(references.absolute())}
+    return made
+
+
+def pretrain_specification(config: Config, *, dataset: Path, checkpoint: str) -> dict[str, Any]:
+    """The floating-point counterpart: the [pretrain] schedule, averaged weights, seed 0."""
+    name = f"pretrain/{config.model.variant}"
+    made = specification(
+        config, run_id=name, seed=0, series=["ema"], dataset=dataset, checkpoint=checkpoint, references=None
+    )
+    made["training"] |= qat_artifacts.unstructure(config.pretrain)
+    made["quantization"] = {"bits": 32}
+    made["ema"] = {}
+    return made
+
+
+def write_specification(path: Path, content: dict[str, Any]) -> Path:
+    """Write run.toml."""
+    qat_artifacts.write_text(path, tomli_w.dumps(content))
+    return path
+
+
+def pretrain(specification: dict[str, Any], out: Path, *, resume: str, log: Path, prefix: str) -> Path:
+    """Run `qat-train pretrain`; returns model.pt.
+
+    Raises:
+        LadderError: it failed.
+    """
+    spec = write_specification(out / "pretrain.toml", specification)
+    code = stream("qat-train", "pretrain", "--spec", spec, "--out", out, "--resume", resume, log=log, prefix=prefix)
+    if code:
+        raise failure("qat-train", code, f"error: {error_in(log)} ({log})")
+    return out / "model.pt"
+
+
+def starting_checkpoint(config: Config, root: Root, fingerprint: str, say: Say) -> str:
+    """The checkpoint itself where its classes hold the data set's by name; otherwise one fine-tuned for them, cached.
+
+    Raises:
+        InputProblem: the file is missing or no detector.
+    """
+    checkpoint = Path(config.model.checkpoint)
+    if not checkpoint.is_file():
+        call("qat-train", "fetch", "--checkpoint", checkpoint)
+    about = json.loads(call("qat-train", "inspect", "--checkpoint", checkpoint, "--json"))
+    dataset = qat_artifacts.loads((root.data(fingerprint) / "dataset.json").read_bytes())
+    names = [c["name"] for c in dataset["classes"]]
+    if set(names) <= set(about["names"]):
+        return str(checkpoint)
+    shared = len(set(names) & set(about["names"]))
+    say(
+        f"{shared} of the data set's {len(names)} classes are among the {about['nc']} of {checkpoint.name}: class "
+        f"branches are rebuilt and the model is fine-tuned in FP32 for {config.pretrain.epochs} epochs first (pretrain.epochs)"
+    )
+    out = root.pretrained(about["sha256"], fingerprint)
+    content = pretrain_specification(config, dataset=root.data(fingerprint), checkpoint=str(checkpoint))
+    made = pretrain(content, out, resume="auto", log=out / "log.txt", prefix="pretrain: ")
+    if not made.is_file():
+        raise InputProblem(f"{made} was not written; see {out / 'log.txt'}")
+    return str(made)
