@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import tomli
@@ -100,26 +100,52 @@ def compose(layers: Iterable[Layer]) -> Resolved:
                 continue
             merged.setdefault(section, {}).update(table)
             origins |= dict.fromkeys((f"{section}.{key}" for key in table), layer)
-    try:
-        config = qat_artifacts.structure(merged, Config, source="configuration")
-    except qat_artifacts.InvalidArtifact as error:
-        faults += [line for fault in error.faults for line in _located(fault, origins)]
-        raise ConfigError("wrong configuration:\n  " + "\n  ".join(faults)) from error
+    faults += _faults(merged, origins)
     if faults:
         raise ConfigError("wrong configuration:\n  " + "\n  ".join(faults))
-    return Resolved(config=config, origins=origins)
+    return Resolved(config=qat_artifacts.structure(merged, Config, source="configuration"), origins=origins)
 
 
-def _located(fault: str, origins: dict[str, Layer]) -> list[str]:
-    """A fault with the file that set its key."""
-    where, _, what = fault.partition(": ")
-    unknown = re.findall(r"'([^']+)'", what.partition(", allowed")[0].partition("(")[0]) if "unknown" in what else []
-    keys = [f"{where}.{name}" if where != "top level" else name for name in unknown] or [where]
+def _faults(merged: Table, origins: dict[str, Layer]) -> list[str]:
+    """Every fault of every key; structuring the whole would stop at a section's first one."""
+    sections = {field.name: field.type for field in attrs.fields(Config)}
     found = []
-    for key in keys:
-        layer = origins.get(key) or next((o for k, o in origins.items() if k.startswith(f"{key}.")), None)
-        found.append(f"{layer.origin if layer else 'configuration'}: {key}: {what}")
-    return found
+    for section in merged.keys() | sections.keys():
+        if section not in sections:
+            origin = next((o.origin for k, o in origins.items() if k.startswith(f"{section}.")), "configuration")
+            found.append(f"{origin}: unknown section [{section}]{_nearest(section, sections)}")
+            continue
+        fields = {field.name: field for field in attrs.fields(cast(Any, sections[section]))}
+        values = merged.get(section, {})
+        for key in values.keys() - fields.keys():
+            origin = origins[f"{section}.{key}"].origin
+            found.append(f"{origin}: {section}.{key}: unknown key{_nearest(key, fields)}")
+        for key, field in fields.items():
+            if key not in values and field.default is attrs.NOTHING:
+                found.append(f"configuration: {section}.{key} is missing")
+            elif key in values and (fault := _fault(values[key], field)):
+                found.append(f"{origins[f'{section}.{key}'].origin}: {section}.{key}: {fault}")
+    return sorted(found)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return f"{hint}, allowed: {', '.join(known)}"
+
+
+def _fault(value: Any, field: "attrs.Attribute[Any]") -> str | None:
+    """What is wrong with one value, None if nothing is."""
+    try:
+        made = qat_artifacts.structure(value, cast(Any, field.type), source="value")
+        if field.validator is not None:
+            field.validator(None, field, made)
+    except qat_artifacts.InvalidArtifact as error:
+        return error.faults[0].removeprefix("top level: ")
+    except (TypeError, ValueError) as error:
+        return str(error.args[0] if error.args else error)
+    return None
 
 
 def render(resolved: Resolved) -> str:

@@ -1,5 +1,6 @@
 """Products are called as a user calls them: by command line, in a process of their own."""
 
+import io
 import re
 import subprocess
 import sys
@@ -63,21 +64,17 @@ def stream(product: str, *arguments: str | Path, log: Path, prefix: str, watch: 
             argv(product, *arguments),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            newline="",  # bars end in carriage returns, lines in newlines
         )
         assert process.stderr is not None
         try:
-            for raw in process.stderr:
+            # Bars end in carriage returns, lines in newlines: a bar and the line after it come as one.
+            for raw in io.TextIOWrapper(process.stderr, encoding="utf-8", errors="replace", newline="\n"):
                 line = raw.rstrip().rpartition("\r")[2].rpartition("\x1b[K")[2].strip()
                 sink.write(line + "\n")
                 if _SHOWN.match(line):
                     say(f"{prefix}{line}")
                     watch(line)
-            code: int = process.wait()
-            return code
+            return process.wait()
         except BaseException:
             process.terminate()
             try:

@@ -149,5 +149,5 @@ def compare(root: Root) -> str:
     """Write the comparison of everything in a run root; returns its table and where the page is."""
     gate: list[str | Path] = ["--gate", root.gate] if root.gate.exists() else []
     call("qat-report", "compare", *summaries(root), *gate, "--out", root.path)
-    text = (root.path / "summary.md").read_text(encoding="utf-8").strip()
+    text = (root.path / "summary.md").read_text(encoding="utf-8").partition("\n## Stability")[0].strip()
     return f"{text}\n\n{root.path / 'index.html'}"

@@ -66,8 +66,8 @@ def _request(variant: str, **flags: Any) -> Any:
         resume=choice("--resume", flags.get("resume", "auto"), ("auto", "never", "must")),
         trajectory=cast(Any, choice("--trajectory", flags.get("trajectory", "shared"), ("shared", "separate"))),
         dry_run=flags.get("dry_run", False),
-        config=tuple(flags.get("config", ())),
-        settings=tuple(flags.get("set", ())),
+        config=tuple(flags.get("config") or ()),
+        settings=tuple(flags.get("set") or ()),
     )
 
 
@@ -84,8 +84,8 @@ def _ladder(variant: str, text: str) -> Any:
         resume: str = "auto",
         trajectory: str = "shared",
         dry_run: bool = False,
-        config: tuple[str, ...] = (),
-        set: tuple[str, ...] = (),
+        config: Any = None,
+        set: Any = None,
     ) -> None:
         flags = _flags(locals())
 
@@ -110,8 +110,8 @@ def _pretrain(variant: str, text: str) -> Any:
         device: str = "",
         root: str = "runs/pretrain",
         resume: str = "auto",
-        config: tuple[str, ...] = (),
-        set: tuple[str, ...] = (),
+        config: Any = None,
+        set: Any = None,
     ) -> None:
         flags = _flags(locals())
 
@@ -143,14 +143,14 @@ def status(_context: Any, root: str = "runs/ladder") -> None:
 
 
 @task(help={"root": _HELP["root"], "set": "gate.policy=FILE"}, iterable=["set"])
-def m(_context: Any, root: str = "runs/ladder", set: tuple[str, ...] = ()) -> None:
+def m(_context: Any, root: str = "runs/ladder", set: Any = None) -> None:
     """Decide whether yolov10m may start; exit 0 is GO, 4 is NO-GO."""
 
     def run() -> int:
         from qat_ladder.gating import policy_path, run_gate
         from qat_ladder.layout import Root
 
-        return run_gate(Root(Path(root)), policy_path(PROJECT, tuple(set)))
+        return run_gate(Root(Path(root)), policy_path(PROJECT, tuple(set or ())))
 
     _exit(run)
 
@@ -173,13 +173,13 @@ def report(_context: Any, root: str = "runs/ladder") -> None:
     help={"out": "The new folder.", **{k: _HELP[k] for k in ("coco-root", "profile", "config", "set")}},
     iterable=["config", "set"],
 )
-def prepare(  # noqa: PLR0917  # invoke makes a flag of every parameter
+def prepare(
     _context: Any,
     out: str,
     coco_root: str = "",
     profile: str = "",
-    config: tuple[str, ...] = (),
-    set: tuple[str, ...] = (),
+    config: Any = None,
+    set: Any = None,
 ) -> None:
     """Prepare the data of a configuration in a folder of its own."""
     flags = {"coco_root": coco_root, "profile": profile, "config": config, "set": set}
@@ -225,8 +225,8 @@ def show(  # noqa: PLR0917  # invoke makes a flag of every parameter
     coco_root: str = "",
     checkpoint: str = "",
     device: str = "",
-    config: tuple[str, ...] = (),
-    set: tuple[str, ...] = (),
+    config: Any = None,
+    set: Any = None,
 ) -> None:
     """Print the resolved configuration and where each key comes from."""
     flags = _flags(locals())

@@ -71,7 +71,7 @@ def pretrain(specification: dict[str, Any], out: Path, *, resume: str, log: Path
 
 
 def starting_checkpoint(config: Config, root: Root, fingerprint: str, say: Say) -> str:
-    """The checkpoint itself where its classes hold the data set's by name; otherwise one fine-tuned for them, cached.
+    """The checkpoint itself where it names the data set's classes, in any order; otherwise one fine-tuned for them, cached.
 
     Raises:
         InputProblem: the file is missing or no detector.
@@ -82,12 +82,13 @@ def starting_checkpoint(config: Config, root: Root, fingerprint: str, say: Say) 
     about = json.loads(call("qat-train", "inspect", "--checkpoint", checkpoint, "--json"))
     dataset = qat_artifacts.loads((root.data(fingerprint) / "dataset.json").read_bytes())
     names = [c["name"] for c in dataset["classes"]]
-    if set(names) <= set(about["names"]):
+    if set(names) == set(about["names"]):
         return str(checkpoint)
     shared = len(set(names) & set(about["names"]))
     say(
         f"{shared} of the data set's {len(names)} classes are among the {about['nc']} of {checkpoint.name}: class "
-        f"branches are rebuilt and the model is fine-tuned in FP32 for {config.pretrain.epochs} epochs first (pretrain.epochs)"
+        f"branches are rebuilt and the model is fine-tuned in FP32 for {config.pretrain.epochs} epochs first "
+        "(pretrain.epochs)"
     )
     out = root.pretrained(about["sha256"], fingerprint)
     content = pretrain_specification(config, dataset=root.data(fingerprint), checkpoint=str(checkpoint))

@@ -1,6 +1,5 @@
 """Checkpoints of quantized detectors: fp32 safetensors beside JSON, rebuilt without pickle."""
 
-import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -8,10 +7,9 @@ from typing import Any, ClassVar, Literal
 import attrs
 from safetensors.torch import load_file, save
 from torch import Tensor
-from ultralytics.nn import tasks
 
 import qat_artifacts
-from qat_train.detector import make_trainable, reparameterise, with_training_arguments
+from qat_train.detector import build_detector, make_trainable, reparameterise, with_training_arguments
 from qat_train.errors import InputError
 from qat_train.insertion import insert_quantizers
 from qat_train.run import QuantizationBlock
@@ -33,6 +31,7 @@ class Checkpoint:
     variant: str
     nc: int
     names: tuple[str, ...]
+    class_width: int
     imgsz: int
     architecture: dict[str, Any]
     quantization: QuantizationBlock
@@ -74,8 +73,7 @@ def load_checkpoint(path: Path, series: str) -> tuple[Any, Checkpoint]:
     tensors = path.parent / checkpoint.tensors
     if not tensors.is_file() or qat_artifacts.sha256_file(tensors) != checkpoint.tensors_sha256:
         raise InputError(f"{tensors}: missing or not the file that checkpoint.json names")
-    model = tasks.DetectionModel(copy.deepcopy(checkpoint.architecture), nc=checkpoint.nc, verbose=False)
-    model.names = dict(enumerate(checkpoint.names))
+    model = build_detector(checkpoint.architecture, checkpoint.names, checkpoint.class_width)
     with_training_arguments(model)
     reparameterise(model)
     make_trainable(model)

@@ -123,6 +123,29 @@ def match_classes(
     return model, "by-name" if same else "rebuilt"
 
 
+def class_width(model: Any) -> int:
+    """Hidden channels of the class branches.
+
+    A fresh model's follow from its class count; one that was loaded from weights for other classes keeps theirs.
+    """
+    width: int = model.model[-1].cv3[0][-1].in_channels
+    return width
+
+
+def build_detector(architecture: dict[str, Any], names: Sequence[str], width: int) -> Any:
+    """An untrained detector for `names`, whose class branches are `width` channels wide, whatever its class count."""
+    model = tasks.DetectionModel(copy.deepcopy(architecture), nc=len(names), verbose=False)
+    if class_width(model) != width:
+        wide = tasks.DetectionModel(copy.deepcopy(architecture), nc=width, verbose=False)
+        for branch in ("cv3", "one2one_cv3"):
+            if hasattr(model.model[-1], branch):
+                for level in (source := getattr(wide.model[-1], branch)):
+                    level[-1] = nn.Conv2d(level[-1].in_channels, len(names), 1)
+                setattr(model.model[-1], branch, source)
+    model.names = dict(enumerate(names))
+    return model
+
+
 def _shown(names: Sequence[str]) -> str:
     return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
 

@@ -17,7 +17,7 @@ import ultralytics
 import qat_artifacts
 from qat_train.averaging import describe as describe_ema
 from qat_train.checkpoint import Checkpoint, save_checkpoint
-from qat_train.detector import save_pt
+from qat_train.detector import class_width, save_pt
 from qat_train.environment import git_state, versions
 from qat_train.errors import Diverged, ResourceError, SpecError, TrainError
 from qat_train.evaluator import hash_weights
@@ -221,6 +221,7 @@ def _save_final(run: Run, prepared: Prepared, trainer: QatTrainer, folder: Path)
         nc=len(run.dataset.classes),
         names=run.dataset.classes,
         imgsz=run.model.imgsz,
+        class_width=class_width(prepared.model),
         architecture=json.loads(json.dumps(copy.deepcopy(prepared.model.yaml))),
         quantization=run.quantization,
         series=tuple(models),
