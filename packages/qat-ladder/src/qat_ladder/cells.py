@@ -1,7 +1,6 @@
 """One training run and the rows that come from it."""
 
 import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +50,13 @@ class Clock:
 
     def __init__(self, runs: int) -> None:
         self._left = runs
-        self._started = time.monotonic()
 
     def watch(self, line: str) -> None:
         """Read an epoch line; say what is left once its speed is known."""
-        found = re.match(r"epoch (\d+)/(\d+) .* ([\d.]+) s ", line)
-        if found and time.monotonic() and int(found[1]) == 1:
-            epochs, seconds = int(found[2]), float(found[3])
-            say(f"estimate: {spell(seconds * (epochs * self._left - 1))} left for {self._left} training runs")
+        found = re.match(r"epoch 1/(\d+) .*?  ([\d.]+) s  about", line)
+        if found:
+            left = float(found[2]) * (int(found[1]) * self._left - 1)
+            say(f"estimate: about {spell(left)} of training and validation left, {self._left} runs not finished")
 
     def finished(self) -> None:
         """One run is done."""

@@ -71,7 +71,7 @@ def pretrain(specification: dict[str, Any], out: Path, *, resume: str, log: Path
 
 
 def starting_checkpoint(config: Config, root: Root, fingerprint: str, say: Say) -> str:
-    """The checkpoint itself where it names the data set's classes, in any order; otherwise one fine-tuned for them, cached.
+    """The checkpoint itself where its classes are the data set's, by name; otherwise one fine-tuned for them, cached.
 
     Raises:
         InputProblem: the file is missing or no detector.
