@@ -115,11 +115,12 @@ def _inputs(batch: Any) -> torch.Tensor:
 
 
 def _describe(layer: LayerCorrection) -> CorrectedLayer:
+    gamma, beta = layer.gamma.detach(), layer.beta.detach()
     return CorrectedLayer(
         name=layer.name,
         form="bias" if layer.batch_norm is None else "batch-norm",
-        channels=layer.gamma.numel(),
-        gamma_min=float(layer.gamma.min()),
-        gamma_max=float(layer.gamma.max()),
-        beta_abs_max=float(layer.beta.abs().max()),
+        channels=gamma.numel(),
+        gamma_min=float(gamma.min()),
+        gamma_max=float(gamma.max()),
+        beta_abs_max=float(beta.abs().max()),
     )
