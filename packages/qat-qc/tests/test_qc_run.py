@@ -36,8 +36,6 @@ def test_a_layer_under_one_scale_without_a_norm_is_skipped_and_named(tmp_path):
     assert [layer.name for layer in record.layers] == ["conv1", "conv2"]
     (skipped,) = record.skipped
     assert (skipped.name, skipped.reason) == ("conv3", "no batch norm, and one scale for the whole tensor")
-        ("conv3", "no batch norm, and one scale for the whole tensor")
-    ]
 
 
 def test_an_unknown_task_names_the_installed_ones(tmp_path):

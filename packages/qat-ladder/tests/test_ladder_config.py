@@ -1,0 +1,135 @@
+"""Composition of the configuration: order, origins, and every fault at once."""
+
+import pytest
+import tomli
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qat_ladder.compose import compose, parse_setting, render
+from qat_ladder.errors import ConfigError
+from qat_ladder.flags import choice, parse_methods, parse_seeds
+
+
+def test_later_layers_win_and_each_key_knows_its_origin(request_for, tmp_path):
+    extra = tmp_path / "mine.toml"
+    extra.write_text("[training]\nlr0 = 0.5\nlrf = 0.5\n")
+    resolved = request_for(config=(str(extra),), settings=("training.lrf=0.25",), device="cpu").resolve("ema+qc")
+    training = resolved.config.training
+    assert (training.epochs, training.lr0, training.lrf, training.device) == (10, 0.5, 0.25, "cpu")
+    kinds = {key: resolved.origins[f"training.{key}"].kind for key in ("batch", "epochs", "lr0", "lrf", "device")}
+    assert kinds == {"batch": "base", "epochs": "profile", "lr0": "given", "lrf": "given", "device": "given"}
+    assert resolved.origins["training.lr0"].origin.endswith("mine.toml")
+    assert resolved.origins["training.lrf"].origin == "--set training.lrf=0.25"
+    assert resolved.config.method.correction
+    assert resolved.origins["method.name"].kind == "method"
+
+
+def test_what_is_shown_is_toml_again_with_an_origin_on_every_line(request_for):
+    resolved = request_for().resolve("baseline")
+    text = render(resolved)
+    assert compose_again(text) == resolved.flat()
+    keys = [line for line in text.splitlines() if "=" in line]
+    assert all(".toml" in line.rpartition("#")[2] for line in keys)
+    assert len(keys) == len(resolved.flat())
+
+
+def compose_again(text):
+    return {f"{section}.{k}": v for section, table in tomli.loads(text).items() for k, v in table.items()}
+
+
+def test_all_faults_come_at_once_with_file_key_and_nearest_name(request_for, tmp_path):
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(
+        "stray = 1\n[training]\nepochz = 3\nlr0 = -1\nbatch = 1.5\nimgsz = 100\namp = 'yes'\noptimizer = 'Lion'\n"
+        "[quantisation]\nbits = 4\n[quantization]\nbits = 9\n[data]\ntrain_images = 0\ntrain_selection = 'random'\n"
+    )
+    with pytest.raises(ConfigError) as found:
+        request_for(config=(str(wrong),)).resolve("baseline")
+    lines = str(found.value).splitlines()
+    assert found.value.code == 2
+    assert len(lines) == 12
+    assert all("wrong.toml" in line for line in lines[1:])
+    for text in (
+        "stray: keys belong into a section such as [training]",
+        "training.epochz: unknown key (did you mean epochs?), allowed: epochs, imgsz",
+        "training.lr0: must be a finite number above 0, found -1.0",
+        "training.batch: expected int, found float 1.5",
+        "training.imgsz: must be a multiple of 32, found 100",
+        "training.amp: expected bool, found str 'yes'",
+        "training.optimizer: ",
+        "unknown section [quantisation] (did you mean quantization?)",
+        "quantization.bits: ",
+        "data.train_images: must be at least 1, or 'all', found 0",
+        "data.train_selection: must be hash, first or list:FILE, found 'random'",
+    ):
+        assert any(text in line for line in lines), text
+
+
+def test_a_missing_key_is_named():
+    with pytest.raises(ConfigError, match=r"training\.epochs is missing"):
+        compose([])
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a.b=1", 1),
+        ("a.b=1e-3", 1e-3),
+        ("a.b=true", True),
+        ("a.b=all", "all"),
+        ('a.b="1"', "1"),
+        ("a.b=list:my file.txt", "list:my file.txt"),
+        ("a.b=x=y", "x=y"),
+    ],
+)
+def test_a_setting_is_toml_or_a_bare_word(text, value):
+    assert parse_setting(text).content == {"a": {"b": value}}
+
+
+@pytest.mark.parametrize("text", ["a.b", "ab=1", "=1", "a.b.c=1", ""])
+def test_a_setting_without_section_key_and_value_is_refused(text):
+    with pytest.raises(ConfigError, match=r"expected section\.key=value"):
+        parse_setting(text)
+
+
+@given(st.sets(st.integers(0, 10**6), min_size=1))
+def test_seeds_are_read_back(seeds):
+    assert parse_seeds(",".join(map(str, seeds))) == sorted(seeds)
+
+
+@pytest.mark.parametrize("text", ["", ",", "a", "-1", "1.5", "0;1", "²"])
+def test_what_is_no_seed_is_refused(text):
+    with pytest.raises(ConfigError, match="expected integers from 0"):
+        parse_seeds(text)
+
+
+def test_a_repeated_seed_is_refused():
+    with pytest.raises(ConfigError, match="a seed is repeated"):
+        parse_seeds("1,1")
+
+
+def test_choices_and_methods():
+    assert parse_methods(" ema , baseline,ema") == ["ema", "baseline"]
+    with pytest.raises(ConfigError, match="expected one of auto, never, must; did you mean never"):
+        choice("--resume", "nevr", ("auto", "never", "must"))
+    with pytest.raises(ConfigError, match="expected names separated by commas"):
+        parse_methods(",")
+
+
+def test_an_unknown_method_names_those_there_are(request_for):
+    with pytest.raises(ConfigError, match="no method 'emaqc'.*did you mean ema-qc"):
+        request_for().resolve("emaqc")
+
+
+def test_the_profile_follows_the_data(request_for, tmp_path):
+    assert request_for().profile_name() == "demo"
+    assert request_for(coco_root=str(tmp_path)).profile_name() == "smoke"
+    assert request_for(settings=(f"data.coco_root={tmp_path}",)).profile_name() == "smoke"
+    assert request_for(coco_root=str(tmp_path), profile="full").profile_name() == "full"
+    with pytest.raises(ConfigError, match="did you mean short"):
+        request_for(profile="shrot").profile_name()
+
+
+def test_the_demo_of_a_variant_without_shipped_weights_says_how_to_make_them(request_for):
+    with pytest.raises(ConfigError, match=r"invoke pretrain\.s, then --checkpoint FILE"):
+        request_for(variant="yolo10s").resolve("baseline")
