@@ -117,7 +117,7 @@ def test_choices_and_methods():
 
 
 def test_an_unknown_method_names_those_there_are(request_for):
-    with pytest.raises(ConfigError, match="no method 'emaqc'.*did you mean ema-qc"):
+    with pytest.raises(ConfigError, match=r"no method 'emaqc'.*did you mean ema-qc"):
         request_for().resolve("emaqc")
 
 

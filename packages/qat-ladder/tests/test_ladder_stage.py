@@ -10,9 +10,9 @@ import filelock
 import pytest
 
 import qat_artifacts
-from qat_ladder import cells, dataset, launch, stage, training
+from qat_ladder import cells, dataset, gating, launch, stage, training
 from qat_ladder.cells import Clock
-from qat_ladder.errors import Busy, InputProblem, LadderError
+from qat_ladder.errors import Busy, ConfigError, InputProblem, LadderError
 from qat_ladder.estimate import seconds_per_epoch, spell
 from qat_ladder.layout import Root
 from qat_ladder.stage import run_stage
@@ -58,6 +58,9 @@ elif key == "qat-report summarize":
     out = pathlib.Path(option("--out"))
     out.mkdir(parents=True, exist_ok=True)
     (out / "run_summary.json").write_text("{}")
+elif key == "qat-gate check":
+    print("decision")
+    pathlib.Path(option("--out")).write_text("{}")
 elif key == "qat-report compare":
     pathlib.Path(option("--out"), "summary.md").write_text("# Table\\n\\n## Stability\\nmore")
 """
@@ -272,3 +275,24 @@ def test_a_correction_of_another_run_is_made_again(products, request_for, tmp_pa
     (products.folder / "product.py").write_text(text)
     run_stage(request_for(seeds=[0]))
     assert "qat-qc run" in kinds(products.calls())
+
+
+def gate_request(request_for, root):
+    return request_for(variant="yolo10m", seeds=[0], checkpoint="m.pt", root=root, dry_run=True)
+
+
+def test_m_is_refused_on_no_go_and_started_on_go_or_for_a_reason(products, request_for, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(gating, "argv", products.argv)
+    run_stage(request_for(seeds=[0]))
+    request = gate_request(request_for, tmp_path / "runs")
+    assert gating.run_m(request, "") == 0
+    products.behave({"qat-gate check": 4})
+    assert gating.run_m(request, "") == 4
+    assert "yolov10m is not started" in capsys.readouterr().err
+    assert gating.run_m(request, "a trial") == 0
+    assert "gate overridden: a trial" in capsys.readouterr().err
+
+
+def test_a_gate_over_nothing_says_what_to_run_first(request_for, tmp_path):
+    with pytest.raises(ConfigError, match=r"holds no run summary; run `invoke ladder\.n"):
+        gating.run_m(gate_request(request_for, tmp_path / "empty"), "")

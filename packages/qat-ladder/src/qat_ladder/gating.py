@@ -6,9 +6,10 @@ from pathlib import Path
 from qat_artifacts import Exit
 from qat_ladder.compose import parse_setting, read_layer
 from qat_ladder.errors import ConfigError
-from qat_ladder.launch import argv, failure
+from qat_ladder.flags import Request
+from qat_ladder.launch import argv, failure, say
 from qat_ladder.layout import Root
-from qat_ladder.stage import compare, summaries
+from qat_ladder.stage import compare, run_stage, summaries
 
 
 def policy_path(project: Path, settings: tuple[str, ...] = ()) -> Path:
@@ -36,3 +37,19 @@ def run_gate(root: Root, policy: Path) -> int:
     compare(root)
     print(root.gate)
     return done.returncode
+
+
+def run_m(request: Request, override: str) -> int:
+    """The yolov10m stage, started only on GO or against an unmet gate for a stated reason.
+
+    Raises:
+        LadderError: see `run_gate` and `run_stage`.
+    """
+    config = request.resolve(request.methods[0]).config  # a wrong flag is found before the gate is asked
+    code = run_gate(Root(request.root), request.project / config.gate.policy)
+    if code == Exit.NO_GO and not override:
+        say("error: the gate says NO-GO; yolov10m is not started (--override-gate REASON starts it all the same)")
+        return code
+    if code == Exit.NO_GO:
+        say(f"gate overridden: {override}")
+    return run_stage(request)

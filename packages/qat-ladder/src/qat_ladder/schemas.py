@@ -3,9 +3,12 @@
 import importlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
+import attrs
 import msgspec
+
+from qat_train.environment import prepare_environment
 
 # schema id -> where the class lives; resolved by name because some of these modules are heavy to import
 OWNERS = {
@@ -46,13 +49,38 @@ def file_name(schema: str, version: str) -> str:
     return f"{schema.replace('/', '-')}-{version.partition('.')[0]}.json"
 
 
+def _renames(cls: type) -> dict[str, dict[str, str]]:
+    """JSON keys that differ from their field's name (`Annotated[..., override(rename=...)]`), by class name."""
+    found: dict[str, dict[str, str]] = {}
+    waiting: list[Any] = [cls]
+    while waiting:
+        kind = waiting.pop()
+        waiting += get_args(kind)
+        if not isinstance(kind, type) or not attrs.has(kind) or kind.__name__ in found:
+            continue
+        hints = get_type_hints(kind, include_extras=True)
+        waiting += hints.values()
+        found[kind.__name__] = {
+            name: note.rename
+            for name, hint in hints.items()
+            for note in getattr(hint, "__metadata__", ())
+            if getattr(note, "rename", None)
+        }
+    return found
+
+
 def json_schema(schema: str) -> tuple[str, dict[str, Any]]:
     """(file name, JSON Schema) of one artifact: its class, with the header's fields beside the body's."""
-    module, _, name = OWNERS[schema].partition(":")
-    cls = getattr(importlib.import_module(module), name)
+    prepare_environment()  # Ultralytics reads it at import
+    module, _, owner = OWNERS[schema].partition(":")
+    cls = getattr(importlib.import_module(module), owner)
     (body,), definitions = msgspec.json.schema_components([cls], ref_template="#/$defs/{name}")
     root = definitions.pop(body["$ref"].rpartition("/")[2])
-    for definition in [root, *definitions.values()]:
+    renames = _renames(cls)
+    for name, definition in [(cls.__name__, root), *definitions.items()]:
+        for field, key in renames.get(name, {}).items():
+            definition["properties"][key] = definition["properties"].pop(field)
+            definition["required"] = [key if r == field else r for r in definition.get("required", ())]
         if definition.get("type") == "object" and "properties" in definition:
             definition["additionalProperties"] = False  # readers of the same version refuse unknown keys
     root["properties"] = {

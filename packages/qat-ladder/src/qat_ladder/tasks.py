@@ -100,6 +100,38 @@ def _ladder(variant: str, text: str) -> Any:
     return task(help=_HELP, iterable=["config", "set"], name=variant[-1])(body)
 
 
+@task(
+    help=_HELP | {"override-gate": "Start against a NO-GO; the reason is printed."},
+    iterable=["config", "set"],
+    name="m",
+)
+def ladder_m(  # noqa: PLR0917  # invoke makes a flag of every parameter
+    _context: Any,
+    seeds: str = "0,1",
+    methods: str = "baseline,ema,ema+qc",
+    profile: str = "",
+    coco_root: str = "",
+    checkpoint: str = "",
+    device: str = "",
+    root: str = "runs/ladder",
+    resume: str = "auto",
+    trajectory: str = "shared",
+    dry_run: bool = False,
+    override_gate: str = "",
+    config: Any = None,
+    set: Any = None,
+) -> None:
+    """Train, correct and compare yolov10m, if the gate over the run root says GO; exit 4 otherwise."""
+    flags = _flags(locals())
+
+    def run() -> int:
+        from qat_ladder.gating import run_m
+
+        return run_m(_request("yolo10m", **flags), override_gate)
+
+    _exit(run)
+
+
 def _pretrain(variant: str, text: str) -> Any:
     def body(  # noqa: PLR0917  # invoke makes a flag of every parameter
         _context: Any,
@@ -268,8 +300,21 @@ def doctor(  # noqa: PLR0917  # invoke makes a flag of every parameter
     _exit(run)
 
 
+@task
+def schemas(_context: Any) -> None:
+    """Generate docs/schemas from the classes of the artifacts."""
+
+    def run() -> int:
+        from qat_ladder.schemas import write_schemas
+
+        print("\n".join(str(path) for path in write_schemas(PROJECT / "docs" / "schemas")))
+        return Exit.OK
+
+    _exit(run)
+
+
 def collection() -> Collection:
-    """Every task: ladder, pretrain, gate, data, config, report, doctor."""
+    """Every task: ladder, pretrain, gate, data, config, docs, report, doctor."""
     ladder = Collection("ladder")
     pretrain = Collection("pretrain")
     for letter, name in (("n", "yolov10n"), ("s", "yolov10s")):
@@ -277,6 +322,7 @@ def collection() -> Collection:
         ladder.add_task(_ladder(variant, f"Train, correct and compare {name} over seeds."))
     for letter in "nsm":
         pretrain.add_task(_pretrain(f"yolo10{letter}", f"Train floating-point weights of yolov10{letter}."))
+    ladder.add_task(ladder_m)
     ladder.add_task(status)
     gate = Collection("gate")
     gate.add_task(m)
@@ -285,7 +331,9 @@ def collection() -> Collection:
     data.add_task(check)
     config = Collection("config")
     config.add_task(show)
-    root = Collection(ladder, pretrain, gate, data, config)
+    docs = Collection("docs")
+    docs.add_task(schemas)
+    root = Collection(ladder, pretrain, gate, data, config, docs)
     root.add_task(report)
     root.add_task(doctor)
     return root
