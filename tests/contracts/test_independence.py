@@ -10,9 +10,9 @@ HEAVY = ("torch", "numpy", "ultralytics", "modelopt", "matplotlib")
 
 def loaded(code):
     """Heavy modules that `code` has loaded in a fresh interpreter."""
-    probe = f"import sys\n{code}\nprint(','.join(m for m in {HEAVY} if m in sys.modules))"
+    probe = f"import sys\n{code}\nprint('loaded:' + ','.join(m for m in {HEAVY} if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
-    return set(filter(None, done.stdout.strip().splitlines()[-1].split(","))) if done.stdout.strip() else set()
+    return set(filter(None, done.stdout.rpartition("loaded:")[2].strip().split(",")))
 
 
 HELP = "import runpy\ntry:\n runpy.run_module('{0}', run_name='__main__', alter_sys=True)\nexcept SystemExit:\n pass"
