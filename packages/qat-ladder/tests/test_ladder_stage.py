@@ -149,6 +149,7 @@ def test_a_second_call_reuses_data_and_corrections_and_adds_seeds(products, requ
     products.calls()
     assert run_stage(request_for(seeds=[0, 1])) == 0
     again = kinds(products.calls())
+    assert again[0] == "qat-data check"
     assert "qat-data prepare" not in again
     assert again.count("qat-qc run") == 1
     plan = json.loads((tmp_path / "runs" / "ladder.json").read_text())
@@ -296,3 +297,16 @@ def test_m_is_refused_on_no_go_and_started_on_go_or_for_a_reason(products, reque
 def test_a_gate_over_nothing_says_what_to_run_first(request_for, tmp_path):
     with pytest.raises(ConfigError, match=r"holds no run summary; run `invoke ladder\.n"):
         gating.run_m(gate_request(request_for, tmp_path / "empty"), "")
+
+
+def test_data_that_changed_since_they_were_prepared_stop_the_ladder(products, request_for, tmp_path):
+    run_stage(request_for(seeds=[0]))
+    products.behave({"qat-data check": 3})
+    with pytest.raises(InputProblem, match="qat-data: made to fail"):
+        run_stage(request_for(seeds=[0]))
+    products.behave({})
+    (tmp_path / "runs" / "data" / "abababababab" / "dataset.json").unlink()
+    text = (products.folder / "product.py").read_text()
+    (products.folder / "product.py").write_text(text.replace('"ab" * 32', '"ef" * 32'))
+    with pytest.raises(ConfigError, match="fingerprint abababababab there and efefefefefef now"):
+        run_stage(request_for(seeds=[0]))

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 from qat_ladder.config import Config
+from qat_ladder.errors import ConfigError
 from qat_ladder.launch import Say, call
 from qat_ladder.layout import Root
 
@@ -47,8 +48,13 @@ def prepare(config: Config, root: Root, known: str, say: Say, numbers: dict[str,
         known: fingerprint in the root's plan, or "": then it is used as it lies there.
         say: gets counts and notes.
         numbers: what to draw where no data are given; the demo's by default.
+
+    Raises:
+        InputProblem: the data cannot be used, or changed since they were prepared.
+        ConfigError: they have another fingerprint than the plan.
     """
     if known and (root.data(known) / "dataset.json").exists():
+        call("qat-data", "check", root.data(known))  # the images are links: has anybody changed them?
         return known
     folder = root.path / "data"
     source = Path(config.data.coco_root)
@@ -57,6 +63,12 @@ def prepare(config: Config, root: Root, known: str, say: Say, numbers: dict[str,
     incoming = folder / ".incoming"
     shutil.rmtree(incoming, ignore_errors=True)
     record = json.loads(call("qat-data", "prepare", *prepare_arguments(config, source), "--out", incoming, "--json"))
+    if known and record["fingerprint"] != known:
+        shutil.rmtree(incoming)
+        raise ConfigError(
+            f"{root.plan}: the data have the fingerprint {known[:12]} there and {record['fingerprint'][:12]} now: "
+            "files changed; one run root holds one plan, choose another with --root runs/NAME"
+        )
     final = root.data(record["fingerprint"])
     if final.exists():
         shutil.rmtree(incoming)

@@ -34,7 +34,7 @@ def call(product: str, *arguments: str | Path) -> str:
     """
     done = subprocess.run(argv(product, *arguments), capture_output=True, text=True, check=False)
     if done.returncode:
-        raise failure(product, done.returncode, done.stderr)
+        raise failure(product, done.returncode, done.stderr or done.stdout)
     return done.stdout
 
 
