@@ -49,7 +49,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Strict mypy over every package and the tasks."""
-    _install(session, PACKAGES, "mypy")
+    _install(session, PACKAGES, "mypy", "types-PyYAML")
     session.run("mypy", *session.posargs, *(f"packages/{name}/src" for name in PACKAGES), "tasks.py")
 
 

@@ -8,8 +8,6 @@ from typing import Any, get_args, get_type_hints
 import attrs
 import msgspec
 
-from qat_train.environment import prepare_environment
-
 # schema id -> where the class lives; resolved by name because some of these modules are heavy to import
 OWNERS = {
     "qat-data/dataset": "qat_data:Dataset",
@@ -71,7 +69,7 @@ def _renames(cls: type) -> dict[str, dict[str, str]]:
 
 def json_schema(schema: str) -> tuple[str, dict[str, Any]]:
     """(file name, JSON Schema) of one artifact: its class, with the header's fields beside the body's."""
-    prepare_environment()  # Ultralytics reads it at import
+    importlib.import_module("qat_train.environment").prepare_environment()  # Ultralytics reads it at import
     module, _, owner = OWNERS[schema].partition(":")
     cls = getattr(importlib.import_module(module), owner)
     (body,), definitions = msgspec.json.schema_components([cls], ref_template="#/$defs/{name}")
