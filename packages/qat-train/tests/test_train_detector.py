@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from qat_train.detector import (
+    build_detector,
+    class_width,
     load_detector,
     make_trainable,
     match_classes,
@@ -14,7 +16,8 @@ from qat_train.detector import (
     save_pt,
     set_head,
 )
-from qat_train.errors import InputError
+from qat_train.errors import InputError, ResourceError
+from qat_train.official import fetch_official
 
 
 def test_checkpoint_that_runs_code_is_refused_and_leaves_no_trace(tmp_path):
@@ -132,3 +135,32 @@ def test_saved_weights_come_back_in_half_precision(tmp_path):
     weight = model.model[0].conv.weight
     assert torch.equal(back.model.model[0].conv.weight, weight.half().float())
     assert back.imgsz == 64
+
+
+def test_class_branches_keep_their_width_through_other_classes_and_are_rebuilt_with_it():
+    coco = load_detector("scratch:yolov10n")
+    few, how = match_classes(coco, ("a", "b", "c"), rebuild=True)
+    assert how == "rebuilt"
+    assert class_width(few) == class_width(coco.model) == 80  # a fresh model of three classes has 64
+    again = build_detector(few.yaml, ("a", "b", "c"), class_width(few))
+    again.load_state_dict(few.state_dict())
+    with torch.no_grad():
+        found = again.eval()(torch.zeros(1, 3, 64, 64))[0]
+        assert torch.equal(found, few.eval()(torch.zeros(1, 3, 64, 64))[0])
+    assert again.names == {0: "a", 1: "b", 2: "c"}
+
+
+def test_official_weights_are_known_by_name_and_the_error_says_which_file_to_put_where(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=r"no official weights are named mine\.pt"):
+        fetch_official(tmp_path / "mine.pt")
+    monkeypatch.setattr("qat_train.official.attempt_download_asset", _no_network)
+    with pytest.raises(ResourceError) as caught:
+        fetch_official(tmp_path / "yolov10n.pt")
+    assert f"{tmp_path / 'yolov10n.pt'} does not exist and could not be fetched (no network)" in str(caught.value)
+    assert "put the official yolov10n.pt of the Ultralytics assets there" in str(caught.value)
+    (tmp_path / "yolov10s.pt").write_bytes(b"weights")
+    fetch_official(tmp_path / "yolov10s.pt")
+
+
+def _no_network(_path):
+    raise ConnectionError("no network")
