@@ -134,6 +134,14 @@ def test_the_specification_of_a_run_is_complete_and_absolute(products, request_f
     assert spec["ema"]["enabled"]
 
 
+def test_every_row_keeps_its_configuration_with_the_origin_of_each_key(products, request_for, tmp_path):
+    run_stage(request_for(seeds=[0], settings=("training.lrf=0.25",)))
+    text = (tmp_path / "runs" / "yolo10n" / "ema-qc" / "seed0" / "config.toml").read_text()
+    assert "lrf = 0.25" in text
+    assert "# --set training.lrf=0.25" in text
+    assert 'name = "ema+qc"' in text
+
+
 def test_the_separate_baseline_trains_without_ema(products, request_for, tmp_path):
     import tomli
 

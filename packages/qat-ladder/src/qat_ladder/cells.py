@@ -8,7 +8,7 @@ import attrs
 
 import qat_artifacts
 from qat_artifacts import Exit
-from qat_ladder.compose import Resolved
+from qat_ladder.compose import Resolved, render
 from qat_ladder.errors import LadderError
 from qat_ladder.estimate import spell
 from qat_ladder.launch import call, error_in, failure, say, stream
@@ -143,7 +143,7 @@ def correct(trajectory: Trajectory, method: Resolved, root: Root) -> Path:
 
 
 def summarize(trajectory: Trajectory, method: Resolved, root: Root, qc: Path | None) -> None:
-    """Write the run summary of one row.
+    """Write the run summary of one row, and beside it the configuration with the origin of each key.
 
     Raises:
         LadderError: the run left nothing that could be summarized.
@@ -158,7 +158,9 @@ def summarize(trajectory: Trajectory, method: Resolved, root: Root, qc: Path | N
     for key in sorted(keys):
         arguments += ["--sets", key]
     arguments += ["--qc", qc] if qc else []
-    call("qat-report", "summarize", *arguments, "--out", root.summary(trajectory.variant, name, trajectory.seed))
+    out = root.summary(trajectory.variant, name, trajectory.seed)
+    call("qat-report", "summarize", *arguments, "--out", out)
+    qat_artifacts.write_text(out / "config.toml", render(method) + "\n")
 
 
 def finish(trajectory: Trajectory, root: Root, code: int) -> list[str]:
