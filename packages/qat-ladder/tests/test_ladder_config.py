@@ -126,6 +126,10 @@ def test_the_profile_follows_the_data(request_for, tmp_path):
     assert request_for(coco_root=str(tmp_path)).profile_name() == "smoke"
     assert request_for(settings=(f"data.coco_root={tmp_path}",)).profile_name() == "smoke"
     assert request_for(coco_root=str(tmp_path), profile="full").profile_name() == "full"
+    odd = tmp_path / "odd.toml"
+    odd.write_text("data = 1\n")
+    with pytest.raises(ConfigError, match=r"data: keys belong into a section such as \[training\]"):
+        request_for(config=(str(odd),)).resolve("baseline")
     with pytest.raises(ConfigError, match="did you mean short"):
         request_for(profile="shrot").profile_name()
 

@@ -72,3 +72,19 @@ def test_readme_examples_run():
 def test_public_names_are_sorted_and_exist():
     assert qat_qc.__all__ == sorted(qat_qc.__all__)
     assert all(hasattr(qat_qc, name) for name in qat_qc.__all__)
+
+
+def test_progress_comes_once_a_tenth_with_the_time_left(caplog):
+    from qat_qc.cli import _Reporter
+    from qat_qc.training import Progress
+
+    reporter = _Reporter(2)
+    with caplog.at_level("INFO"):
+        for epoch in (1, 2):
+            for seen in range(4, 101, 4):
+                seconds = ((epoch - 1) * 100 + seen) * 0.5
+                reporter(Progress(epoch=epoch, images_seen=seen, images=100, loss=1.0, seconds=seconds))
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 22
+    assert lines[-1] == "correction: 100 of 100 images, loss 1.0000, about 0 s left"
+    assert "about 50 s left" in lines[10]

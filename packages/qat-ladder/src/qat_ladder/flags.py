@@ -7,7 +7,7 @@ from typing import Literal
 
 import attrs
 
-from qat_ladder.compose import Layer, Resolved, compose, parse_setting, read_layer
+from qat_ladder.compose import Layer, Resolved, compose, flatten, parse_setting, read_layer
 from qat_ladder.errors import ConfigError
 from qat_ladder.layout import slug
 
@@ -90,8 +90,8 @@ class Request:
         """The profile asked for; otherwise demo for the drawn data, smoke for data of one's own."""
         if self.profile:
             return choice("--profile", self.profile, PROFILES)
-        given = [layer.content.get("data", {}).get("coco_root") for layer in self._given()]
-        return "smoke" if any(value not in (None, "demo") for value in given) else "demo"
+        given = [flatten(layer.content).get("data.coco_root", "demo") for layer in self._given()]
+        return "smoke" if any(value != "demo" for value in given) else "demo"
 
     def resolve(self, method: str) -> Resolved:
         """Base, variant, profile, method, --config, --set and flags, merged and checked; paths made absolute.

@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 from qat_artifacts import Exit
-from qat_ladder.compose import parse_setting, read_layer
+from qat_ladder.compose import flatten, parse_setting, read_layer
 from qat_ladder.errors import ConfigError
 from qat_ladder.flags import Request
 from qat_ladder.launch import argv, failure, say
@@ -14,13 +14,16 @@ from qat_ladder.stage import compare, run_stage, summaries
 
 def policy_path(project: Path, settings: tuple[str, ...] = ()) -> Path:
     """`gate.policy` of configs/ladder.toml or --set, relative to the project."""
-    policy = read_layer(project / "configs" / "ladder.toml", "base").content["gate"]["policy"]
+    base = project / "configs" / "ladder.toml"
+    policy = flatten(read_layer(base, "base").content).get("gate.policy")
+    if not isinstance(policy, str):
+        raise ConfigError(f"{base}: gate.policy must name a TOML file of rules, found {policy!r}")
     for text in settings:
         layer = parse_setting(text)
-        if set(layer.content) != {"gate"} or set(layer.content["gate"]) != {"policy"}:
+        if set(flatten(layer.content)) != {"gate.policy"}:
             raise ConfigError(f"{layer.origin}: this task knows gate.policy only")
-        policy = layer.content["gate"]["policy"]
-    return project / str(policy)
+        policy = str(layer.content["gate"]["policy"])
+    return project / policy
 
 
 def run_gate(root: Root, policy: Path) -> int:

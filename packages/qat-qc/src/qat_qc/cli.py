@@ -31,18 +31,27 @@ def cli() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
 
 
-def _report(progress: "Progress") -> None:
-    share = progress.images_seen / progress.images
-    if share < 1 and int(10 * share) == int(10 * (progress.images_seen - 16) / progress.images):
-        return
-    left = progress.seconds / share * (1 - share) if progress.epoch == 1 else 0.0
-    logger.info(
-        "correction: %d of %d images, loss %.4f, about %d s left",
-        progress.images_seen,
-        progress.images,
-        progress.loss,
-        round(left),
-    )
+class _Reporter:
+    """A line for every tenth of an epoch, with the time left, judged by the images so far."""
+
+    def __init__(self, epochs: int) -> None:
+        self._epochs = epochs
+        self._shown = (0, -1)
+
+    def __call__(self, progress: "Progress") -> None:
+        tenth = (progress.epoch, 10 * progress.images_seen // progress.images)
+        if tenth == self._shown:
+            return
+        self._shown = tenth
+        done = (progress.epoch - 1) * progress.images + progress.images_seen
+        left = progress.seconds / done * (self._epochs * progress.images - done)
+        logger.info(
+            "correction: %d of %d images, loss %.4f, about %d s left",
+            progress.images_seen,
+            progress.images,
+            progress.loss,
+            round(left),
+        )
 
 
 @cli.command()
@@ -74,7 +83,7 @@ def run(run_dir: Path, out: Path, task: str | None, device: str | None, as_json:
         if type(error).__module__.partition(".")[0] == "builtins":
             raise
         raise qat_artifacts.ArtifactError(str(error)) from error
-    record = correct(opened, out, inputs=(run_dir / "run.json",), report=_report, **options)
+    record = correct(opened, out, inputs=(run_dir / "run.json",), report=_Reporter(options["epochs"]), **options)
     if as_json:
         click.echo(qat_artifacts.dumps(qat_artifacts.unstructure(record)), nl=False)
     else:
