@@ -132,6 +132,7 @@ def test_the_specification_of_a_run_is_complete_and_absolute(products, request_f
     assert spec["data"]["dataset"] == str(tmp_path / "runs" / "data" / "abababababab")
     assert spec["model"]["checkpoint"].endswith("yolov10n-demo.pt")
     assert spec["ema"]["enabled"]
+    assert spec["overrides"] == {"training.device": "cpu"}
 
 
 def test_every_row_keeps_its_configuration_with_the_origin_of_each_key(products, request_for, tmp_path):
@@ -227,6 +228,7 @@ def test_other_classes_are_fine_tuned_first(products, request_for, tmp_path, mon
     assert spec["training"]["epochs"] == 32
     run = tomli.loads((tmp_path / "runs/trajectories/yolo10n/shared/seed0/run.toml").read_text())
     assert run["model"]["checkpoint"] == str(folder / "model.pt")
+    assert run["overrides"] == {"pretrain.from": "yolov10n-demo.pt", "pretrain.epochs": 32}
     assert "0 of the data set's 1 classes are among the 2" in capsys.readouterr().err
 
 

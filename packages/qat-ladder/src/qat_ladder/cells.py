@@ -63,6 +63,16 @@ class Clock:
         self._left -= 1
 
 
+def _overrides(method: Resolved, checkpoint: str) -> dict[str, Any]:
+    """What was given beyond the shipped files, and the fine-tuning that came first: a record, nothing reads it."""
+    model = method.config.model
+    found = {key: value for key, value in method.flat().items() if key in method.origins}
+    made = {key: value for key, value in found.items() if method.origins[key].kind == "given"}
+    if checkpoint != model.checkpoint:
+        made |= {"pretrain.from": Path(model.checkpoint).name, "pretrain.epochs": method.config.pretrain.epochs}
+    return made
+
+
 def train(trajectory: Trajectory, root: Root, *, dataset: Path, checkpoint: str, resume: str, clock: Clock) -> int:
     """Train or continue one trajectory; returns the exit code of a run that failed on its own, or 0.
 
@@ -80,6 +90,7 @@ def train(trajectory: Trajectory, root: Root, *, dataset: Path, checkpoint: str,
         dataset=dataset,
         checkpoint=checkpoint,
         references=root.references,
+        overrides=_overrides(trajectory.methods[0], checkpoint),
     )
     spec = write_specification(out / "run.toml", content)
     log = out / "log.txt"

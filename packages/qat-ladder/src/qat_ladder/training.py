@@ -22,6 +22,7 @@ def specification(
     dataset: Path,
     checkpoint: str,
     references: Path | None,
+    overrides: dict[str, Any],
 ) -> dict[str, Any]:
     """run.toml of one quantized training run; paths absolute."""
     training = qat_artifacts.unstructure(config.training)
@@ -33,6 +34,7 @@ def specification(
         "training": training,
         "quantization": qat_artifacts.unstructure(config.quantization),
         "ema": ema,
+        "overrides": overrides,
     }
     if references is not None:
         made["references"] = {"directory": str(references.absolute())}
@@ -43,7 +45,14 @@ def pretrain_specification(config: Config, *, dataset: Path, checkpoint: str) ->
     """The floating-point counterpart: the [pretrain] schedule, averaged weights, seed 0."""
     name = f"pretrain/{config.model.variant}"
     made = specification(
-        config, run_id=name, seed=0, series=["ema"], dataset=dataset, checkpoint=checkpoint, references=None
+        config,
+        run_id=name,
+        seed=0,
+        series=["ema"],
+        dataset=dataset,
+        checkpoint=checkpoint,
+        references=None,
+        overrides={},
     )
     made["training"] |= qat_artifacts.unstructure(config.pretrain)
     made["quantization"] = {"bits": 32}
