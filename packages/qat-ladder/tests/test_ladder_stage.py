@@ -234,10 +234,12 @@ def test_other_classes_are_fine_tuned_first(products, request_for, tmp_path, mon
 
 def test_an_interrupted_stream_stops_the_child_first(tmp_path, monkeypatch):
     script = tmp_path / "slow.py"
+    # Short naps: a signal that comes just before one long sleep begins would be handled only after it.
     script.write_text(
         "import pathlib, signal, sys, time\n"
         "def stop(*_):\n    pathlib.Path(sys.argv[1]).write_text('stopped'); sys.exit(143)\n"
-        "signal.signal(signal.SIGTERM, stop)\nprint('epoch 1/9 x', file=sys.stderr, flush=True)\ntime.sleep(60)\n"
+        "signal.signal(signal.SIGTERM, stop)\nprint('epoch 1/9 x', file=sys.stderr, flush=True)\n"
+        "for _ in range(1200):\n    time.sleep(0.05)\n"
     )
     monkeypatch.setattr(launch, "argv", lambda *_: [sys.executable, str(script), str(tmp_path / "end")])
 
