@@ -64,10 +64,11 @@ class Clock:
 
 
 def _overrides(method: Resolved, checkpoint: str) -> dict[str, Any]:
-    """What was given beyond the shipped files, and the fine-tuning that came first: a record, nothing reads it."""
+    """The profile, what was given beyond the shipped files, and the fine-tuning that came first."""
     model = method.config.model
     found = {key: value for key, value in method.flat().items() if key in method.origins}
     made = {key: value for key, value in found.items() if method.origins[key].kind == "given"}
+    made["profile"] = method.profile
     if checkpoint != model.checkpoint:
         made |= {"pretrain.from": Path(model.checkpoint).name, "pretrain.epochs": method.config.pretrain.epochs}
     return made

@@ -33,6 +33,7 @@ class Resolved:
 
     config: Config
     origins: dict[str, Layer]
+    profile: str = ""
 
     def flat(self) -> dict[str, Any]:
         """Values by dotted key."""

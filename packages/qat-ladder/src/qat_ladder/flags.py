@@ -109,7 +109,7 @@ class Request:
                 *self._given(),
             ]
         )
-        return self._absolute(resolved)
+        return attrs.evolve(self._absolute(resolved), profile=self.profile_name())
 
     def _absolute(self, resolved: Resolved) -> Resolved:
         config = resolved.config

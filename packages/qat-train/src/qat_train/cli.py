@@ -91,6 +91,32 @@ def inspect(checkpoint: str, as_json: bool) -> None:
 
 
 @cli.command()
+@click.option("--checkpoint", required=True, help="A .pt file, or scratch:yolov10m for the architecture alone.")
+@click.option("--policy", default="default", show_default=True, help="A shipped layer policy, or a .toml file.")
+@click.option("--bits", type=click.IntRange(2, 8), default=4, show_default=True, help="Width of the policy's base.")
+@json_option
+def layers(checkpoint: str, policy: str, bits: int, as_json: bool) -> None:
+    """List the convolutions of a detector with their structural type and the bits that a policy gives them.
+
+    Example: qat-train layers --checkpoint scratch:yolov10m --policy default
+    """
+    prepare_environment()
+    with quiet_stdout():
+        from qat_train.detector import convolution_sites, load_detector, reparameterise
+        from qat_train.insertion import describe_layers
+        from qat_train.policy import assign_bits, load_policy
+
+        model = load_detector(checkpoint).model
+        reparameterise(model)
+        found = describe_layers(model, assign_bits(load_policy(policy), convolution_sites(model), bits))
+    if as_json:
+        click.echo(json.dumps([qat_artifacts.unstructure(layer) for layer in found]))
+        return
+    for layer in found:
+        click.echo(f"{layer.bits or 'float':>5}  {layer.type:45} {layer.name}")
+
+
+@cli.command()
 @click.option("--checkpoint", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Where it belongs.")
 def fetch(checkpoint: Path) -> None:
     """Fetch official Ultralytics weights by their file name, unless the file is there.

@@ -11,6 +11,7 @@ from modelopt.torch.quantization.nn import (
 )
 from torch import Tensor, nn
 
+from qat_train.detector import conv_kind
 from qat_train.errors import TrainError
 from qat_train.quantizer import amax_from_scale, codes, fake_quantize, initial_amax, scale_from_amax
 from qat_train.run import QuantizedLayer
@@ -114,6 +115,23 @@ def describe_layers(model: nn.Module, bits: Mapping[str, int | None]) -> tuple[Q
     """What was quantized, layer by layer."""
     modules = dict(model.named_modules())
     return tuple(
-        QuantizedLayer(name=name, type=type(modules[name]).__name__, bits=width, elements=modules[name].weight.numel())
+        QuantizedLayer(name=name, type=structural_type(model, name), bits=width, elements=modules[name].weight.numel())
         for name, width in bits.items()
     )
+
+
+def structural_type(model: nn.Module, name: str) -> str:
+    """Where a convolution sits and what it is, such as "C2fCIB.CIB.RepVGGDW depthwise 7x7".
+
+    Variants of one detector are built from different blocks; two layers of one structural type are met by the same
+    arithmetic, wherever they are in the graph. Containers, and the Conv block that most convolutions live in, are
+    left out.
+    """
+    parts = name.split(".")
+    conv = model.get_submodule(name)
+    assert isinstance(conv, nn.Conv2d)
+    around = (model.get_submodule(".".join(parts[:end])) for end in range(1, len(parts)))
+    blocks = [type(m).__name__ for m in around if not isinstance(m, nn.Sequential | nn.ModuleList)]
+    kind = conv_kind(conv)
+    size = "x".join(map(str, conv.kernel_size))
+    return f"{'.'.join(b for b in blocks if b != 'Conv') or 'Conv'} {kind} {size}"
