@@ -8,10 +8,19 @@ import attrs
 import pytest
 
 import qat_artifacts
-from qat_gate import RunSummary, read_policy
+from qat_gate import Request, RunSummary, read_policy
 
 POLICY = Path(__file__).parent / "golden" / "policy.toml"
 HEALTHY = (0.10, 0.22, 0.31, 0.35, 0.38, 0.40)
+# A history, and events, that show a finding and no other one.
+SHOWING = {
+    "diverged": (0.10, 0.22, 0.31, 0.35, 0.38, None),
+    "collapsed": (0.10, 0.22, 0.38, 0.40, 0.31, 0.10),
+    "no-signal": (0.01, 0.011, 0.012, 0.013, 0.014, 0.015),
+    "frozen-metric": (0.10, 0.22, 0.31, 0.40, 0.40, 0.40),
+    "insufficient": (0.10, 0.22, 0.31, 0.40),
+    "recovered": HEALTHY,
+}
 
 
 def digest(text):
@@ -20,6 +29,9 @@ def digest(text):
 
 def make_raw(variant="yolo10n", method="ema+qc", seed=0, *, values=HEALTHY, findings=(), status=None, **changes):
     """A whole run_summary.json as a dict. `changes` replaces values under dotted keys written with two underscores."""
+    if findings and values is HEALTHY:
+        values = SHOWING[findings[0]]
+    rollback = [{"epoch": 2, "kind": "rollback", "detail": "to epoch 1"}] if "recovered" in findings else []
     numbers = [value for value in values if value is not None]
     best = max(numbers, default=None)
     status = status or ("completed-failed" if findings else "completed-success")
@@ -84,7 +96,7 @@ def make_raw(variant="yolo10n", method="ema+qc", seed=0, *, values=HEALTHY, find
             "workers": 0,
             "threads": 2,
             "optimizer": "AdamW",
-            "overrides": {},
+            "overrides": {"profile": "short"},
         },
         "evaluation": {
             "evaluator": "ultralytics",
@@ -119,11 +131,11 @@ def make_raw(variant="yolo10n", method="ema+qc", seed=0, *, values=HEALTHY, find
         "stability": {
             "collapse_threshold_ratio": 0.5,
             "final_over_best_ratio": None,
-            "collapsed": bool(unfinished or "collapsed" in findings),
+            "collapsed": bool(unfinished or not numbers or values[-1] is None or "collapsed" in findings),
             "class": status if unfinished else (findings[0] if findings else "stable"),
             "findings": list(findings),
             "reasons": [],
-            "events": [],
+            "events": rollback,
             "not_checked": [],
         },
         "versions": {"qat-train": "0.1.0", "torch": "2.14.1"},
@@ -164,6 +176,31 @@ def ladder(make):
 @pytest.fixture(scope="session")
 def policy():
     return read_policy(POLICY)
+
+
+@pytest.fixture(scope="session")
+def request_for():
+    """The yolo10m run that `ladder` is evidence for; `changes` as in make_raw."""
+
+    def build(**changes):
+        evidence = make_raw()
+        raw = {
+            "profile": "short",
+            "drawn": False,
+            "model": {"variant": "yolo10m", "imgsz": 320},
+            "quantization": evidence["quantization"],
+            "dataset": {"fingerprint": digest("data")},
+            "versions": {"qat-train": "0.1.3"},
+        }
+        for name, value in changes.items():
+            *parents, last = name.split("__")
+            block = raw
+            for parent in parents:
+                block[parent] = block = dict(block[parent])
+            block[last] = value
+        return qat_artifacts.structure(raw, Request, strict=False)
+
+    return build
 
 
 @pytest.fixture(scope="session")

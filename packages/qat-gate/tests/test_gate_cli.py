@@ -45,7 +45,7 @@ def test_go_exits_0_and_writes_the_decision_with_every_input(tmp_path, root):
     assert code == 0
     assert qat_artifacts.read(out, Decision).passed
     inputs = qat_artifacts.read_header(out).inputs
-    assert len(inputs) == 14
+    assert len(inputs) == 13  # 12 summaries and the policy; the gated variant is no evidence
     assert {ref.schema for ref in inputs} == {"qat-report/run-summary", "file"}
     assert all((tmp_path / ref.path).is_file() for ref in inputs)
 
@@ -55,7 +55,7 @@ def test_no_go_exits_4_and_names_every_unmet_rule(tmp_path, root):
     code, text = check("--policy", GOLDEN / "policy.toml", "--out", tmp_path / "gate.json", root)
     assert code == 4
     assert text.splitlines()[0] == (
-        "yolo10m_allowed: NO-GO: 1 of 5 rules are not met. "
+        "yolo10m_allowed: NO-GO: 1 of 6 rules are not met. "
         "2-seeds: there is no run of yolo10s ema+qc seed 1 (and 1 more)."
     )
     assert not qat_artifacts.read(tmp_path / "gate.json", Decision).passed
@@ -70,7 +70,7 @@ def test_an_empty_root_is_a_no_go_not_an_error(tmp_path, save):
 def test_text_shows_each_rule_with_reason_runs_and_remedy(tmp_path, root):
     shutil.rmtree(root / "yolo10s" / "ema-qc" / "seed1")
     _, text = check("--policy", GOLDEN / "policy.toml", "--out", tmp_path / "gate.json", root)
-    assert text.split("\n\n")[2] == (
+    assert text.split("\n\n")[3] == (
         "[NOT MET] 2-seeds: At least 2 seeds (3 recommended) of ema+qc for each of yolo10n, yolo10s\n"
         "    why: one run shows nothing\n"
         "    runs: yolo10n-w4-seed0/ema+qc, yolo10n-w4-seed1/ema+qc, yolo10s-w4-seed0/ema+qc\n"
@@ -83,7 +83,7 @@ def test_text_shows_each_rule_with_reason_runs_and_remedy(tmp_path, root):
 
 def test_rows_of_one_trajectory_are_shown_together(tmp_path, root):
     _, text = check("--policy", GOLDEN / "policy.toml", "--out", tmp_path / "gate.json", root)
-    assert text.splitlines()[4] == "    runs: " + ", ".join(
+    assert text.splitlines()[6] == "    runs: " + ", ".join(
         f"yolo10{variant}-w4-seed{seed}/{{baseline, ema, ema+qc}}" for variant in "ns" for seed in (0, 1)
     )
 
@@ -102,7 +102,7 @@ def test_files_and_folders_may_be_mixed_and_a_file_named_twice_counts_once(tmp_p
 
 
 def test_an_admitted_run_is_shouted(tmp_path, raw, save, root):
-    cut = raw("yolo10n", "ema+qc", 1, status="incomplete", values=(0.1, 0.2, 0.3, 0.3, 0.3))
+    cut = raw("yolo10n", "ema+qc", 1, status="incomplete", values=(0.1, 0.2, 0.3, 0.31, 0.3))
     policy = tmp_path / "policy.toml"
     text = (GOLDEN / "policy.toml").read_text(encoding="utf-8")
     policy.write_text(f'include = ["{cut["run_id"]}"]\n{text}', encoding="utf-8")

@@ -107,8 +107,8 @@ def test_all_faults_are_reported_at_once(tmp_path):
 
 
 def test_a_rule_cannot_be_left_out(tmp_path):
-    text = refusal(tmp_path, GOOD[: GOOD.index("[comparability]")])
-    assert text == "gate.toml: comparability: required field 'comparability' is missing"
+    text = refusal(tmp_path, GOOD[: GOOD.index("[fitness]")])
+    assert text == "gate.toml: fitness: required field 'fitness' is missing"
 
 
 def test_what_is_no_toml_is_refused_with_its_line(tmp_path):

@@ -10,8 +10,10 @@ from qat_artifacts import Exit
 from qat_gate.decide import decide
 from qat_gate.errors import EvidenceError, PolicyError
 from qat_gate.policy import read_policy
-from qat_gate.summaries import find_summaries, read_summaries
+from qat_gate.reading import find_summaries, read_summaries
+from qat_gate.request import Plan, Request
 from qat_gate.text import render
+from qat_gate.verifying import verify
 
 FAILURES: dict[type[Exception], Exit] = {
     PolicyError: Exit.USAGE,
@@ -30,19 +32,39 @@ def cli() -> None:
 @cli.command()
 @click.option("--policy", "policy_path", type=click.Path(path_type=Path), required=True, help="The rules, TOML.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The gate.json to write.")
+@click.option("--plan", type=click.Path(path_type=Path), help="A ladder.json: every seed it names must have run.")
+@click.option("--request", type=click.Path(path_type=Path), help="A request.json: the run that is asked for.")
+@click.option("--override", help="Why the run is started against a NO-GO; recorded, the decision stays.")
 @click.option("--json", "as_json", is_flag=True, help="Print the decision as one JSON document.")
 @click.argument("summaries", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-def check(policy_path: Path, out: Path, as_json: bool, summaries: tuple[Path, ...]) -> Exit:
+def check(  # noqa: PLR0917  # click passes options by name
+    policy_path: Path,
+    out: Path,
+    plan: Path | None,
+    request: Path | None,
+    override: str | None,
+    as_json: bool,
+    summaries: tuple[Path, ...],
+) -> Exit:
     """Decide on SUMMARIES: run_summary.json files, or folders that are searched for them to any depth.
 
+    The files that each summary was made from are hashed and read again; they are found through its header.
     Exit code 0 is GO, 4 is NO-GO; the decision is written in both cases.
 
     Example: qat-gate check --policy configs/gate.toml --out runs/ladder/gate.json runs/ladder
     """
     policy = read_policy(policy_path)
-    found = read_summaries(find_summaries(summaries))
-    decision = decide(policy, found.values())
-    qat_artifacts.write(out, decision, inputs=[*found, policy_path])
+    found = read_summaries(find_summaries(summaries), policy)
+    decision = decide(
+        policy,
+        found.values(),
+        verified={run.run_id: verify(file, run) for file, run in found.items()},
+        planned=qat_artifacts.read_view(plan, Plan).cells if plan else (),
+        request=qat_artifacts.read_view(request, Request) if request else None,
+        override=override,
+    )
+    beside = [path for path in (plan, request) if path is not None]
+    qat_artifacts.write(out, decision, inputs=[*found, policy_path, *beside])
     if as_json:
         click.echo(qat_artifacts.dumps(qat_artifacts.unstructure(decision)), nl=False)
     else:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import qat_artifacts
-from qat_gate.decision import Reason
+from qat_gate.decision import Reason, ReasonKind
 from qat_gate.summaries import RunSummary
 
 EVERYWHERE = ("dataset", "evaluation", "metrics.primary_name", "model.imgsz", "quantization")
@@ -35,7 +35,7 @@ def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield prefix, value
 
 
-def _code_version(versions: Mapping[str, str]) -> str:
+def code_version(versions: Mapping[str, str]) -> str:
     """The part of the training code's version that runs must share: the major; the minor too while the major is 0."""
     text = versions.get("qat-train", "unknown")
     match = re.match(r"(\d+)\.(\d+)", text)
@@ -46,7 +46,7 @@ def _code_version(versions: Mapping[str, str]) -> str:
 
 def settings(run: RunSummary) -> dict[str, str]:
     """Everything that comparability looks at: dotted name to the JSON text of the value."""
-    found = dict(_leaves("", qat_artifacts.unstructure(run))) | {"code": _code_version(run.versions)}
+    found = dict(_leaves("", qat_artifacts.unstructure(run))) | {"code": code_version(run.versions)}
     names = [name for name in found if _below(name, (*EVERYWHERE, *WITHIN_VARIANT))]
     return {name: qat_artifacts.dumps(found[name]).strip() for name in names}
 
@@ -69,7 +69,8 @@ def differences(runs: Iterable[RunSummary]) -> tuple[Reason, ...]:
         (expected, _), *others = sorted(holders.items(), key=lambda item: (-len(item[1]), item[1][0]))
         for value, ids in others:
             text = f"{key} is {_short(value)} in {', '.join(ids)}; most runs have {_short(expected)}"
-            reasons.append(Reason(kind="not-comparable", text=text, runs=tuple(ids)))
+            kind: ReasonKind = "stale" if key == "code" else "not-comparable"
+            reasons.append(Reason(kind=kind, text=text, runs=tuple(ids)))
     return tuple(reasons)
 
 

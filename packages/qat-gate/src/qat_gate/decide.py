@@ -1,21 +1,41 @@
 """The core: policy and summaries in, decision out. No file, no clock, no state."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
-from qat_gate.decision import Criterion, Decision
+from qat_gate.comparability import code_version
+from qat_gate.decision import Criterion, Decision, Settings
 from qat_gate.errors import EvidenceError
 from qat_gate.evidence import Evidence
 from qat_gate.policy import Policy
+from qat_gate.request import PlannedCell, Request
 from qat_gate.rules import RULES
+from qat_gate.structure import layer_types, warnings
 from qat_gate.summaries import RunSummary
+from qat_gate.verifying import Verification
 
 
-def decide(policy: Policy, summaries: Iterable[RunSummary]) -> Decision:
+def decide(
+    policy: Policy,
+    summaries: Iterable[RunSummary],
+    *,
+    verified: Mapping[str, Verification] | None = None,
+    planned: Iterable[PlannedCell] = (),
+    request: Request | None = None,
+    override: str | None = None,
+) -> Decision:
     """Apply every rule of the policy; the gate passes where all are met.
 
     Runs of other variants and methods than the policy names are not looked at. The order of the summaries, and which
     numbers the seeds have, do not matter; one more bad run never turns a NO-GO into a GO.
+
+    Args:
+        policy: the rules.
+        summaries: the evidence.
+        verified: by run id, what `verify` found; a run without an entry counts as unverified.
+        planned: cells of a plan; each of their seeds must have run.
+        request: the run asked for.
+        override: why it will be started all the same; recorded, without influence on the decision.
 
     Raises:
         EvidenceError: two summaries carry one run id.
@@ -24,16 +44,47 @@ def decide(policy: Policy, summaries: Iterable[RunSummary]) -> Decision:
     twice = sorted({run.run_id for run, following in pairwise(given) if run.run_id == following.run_id})
     if twice:
         raise EvidenceError(f"run ids occur twice: {', '.join(twice)}; give each run once")
-    runs = tuple(run for run in given if run.model.variant in policy.variants and run.method.variant in policy.methods)
-    evidence = Evidence(policy=policy, runs=runs)
+    evidence = Evidence(
+        policy=policy,
+        runs=tuple(r for r in given if r.model.variant in policy.variants and r.method.variant in policy.methods),
+        verified=verified or {},
+        planned=tuple(planned),
+        request=request,
+    )
     criteria = tuple(criterion for rule in RULES if (criterion := rule(evidence)) is not None)
+    structure = layer_types(evidence)
+    asked = warnings(structure, request.model.variant) if request else []
     return Decision(
         gate_name=policy.gate_name,
         passed=all(criterion.met for criterion in criteria),
-        reason=_reason(criteria, len(runs)),
+        reason=_reason(criteria, len(evidence.runs)),
+        override=override,
         criteria=criteria,
-        admitted=tuple(run.run_id for run in runs if evidence.admitted(run)),
-        notes=tuple(_notes(evidence, given)),
+        evidence=_settings([run for run in evidence.runs if evidence.counts(run)]),
+        requested=_requested(request) if request else None,
+        structure=structure,
+        admitted=tuple(run.run_id for run in evidence.runs if evidence.admitted(run)),
+        notes=(*asked, *_notes(evidence, given)),
+    )
+
+
+def _settings(runs: list[RunSummary]) -> Settings:
+    return Settings(
+        profiles=tuple(sorted({run.profile or "unknown" for run in runs})),
+        fingerprints=tuple(sorted({run.dataset.fingerprint for run in runs})),
+        imgsz=tuple(sorted({run.model.imgsz for run in runs})),
+        quantization=tuple(sorted({f"{run.quantization.mode} {run.quantization.policy}" for run in runs})),
+        code=tuple(sorted({code_version(run.versions) for run in runs})),
+    )
+
+
+def _requested(request: Request) -> Settings:
+    return Settings(
+        profiles=(request.profile,),
+        fingerprints=(request.dataset.fingerprint,) if request.dataset.fingerprint else (),
+        imgsz=(request.model.imgsz,),
+        quantization=(f"{request.quantization.mode} {request.quantization.policy}",),
+        code=(code_version(request.versions),),
     )
 
 
@@ -59,6 +110,17 @@ def _notes(evidence: Evidence, given: list[RunSummary]) -> list[str]:
             notes.append(f"{run.label} is incomplete and counts because the policy includes {run.run_id}")
         elif not evidence.counts(run):
             notes.append(f"{run.label} is {run.status} and does not count ({run.run_id})")
+    if not policy.integrity.inputs_required:
+        unseen = [run.run_id for run in evidence.runs if evidence.counts(run) and evidence.verification(run).absent]
+        if unseen:
+            notes.append(f"the histories of {len(unseen)} run(s) were not checked against their inputs")
+    if evidence.request is None:
+        notes.append("no request was given: whether the evidence fits the run asked for was not checked")
+    elif evidence.request.drawn:
+        notes.append(
+            f"{evidence.request.model.variant} is asked for on drawn data: a GO here says nothing of real data"
+        )
+    notes += _changed(evidence)
     known = {run.run_id for run in evidence.runs}
     notes += [f"include names {name}, which is no run of this gate" for name in policy.include if name not in known]
     if not policy.comparability.enabled:
@@ -66,3 +128,14 @@ def _notes(evidence: Evidence, given: list[RunSummary]) -> list[str]:
     if others := len(given) - len(evidence.runs):
         notes.append(f"{others} run(s) of other variants or methods were not looked at")
     return notes
+
+
+def _changed(evidence: Evidence) -> list[str]:
+    """What runs that count were given beside their profile: a profile's name alone can promise too much."""
+    found: dict[str, list[str]] = {}
+    for run in evidence.runs:
+        if evidence.counts(run):
+            keys = sorted(k for k in run.training.overrides if k.startswith(("training.", "data.train", "data.val")))
+            text = ", ".join(f"{key}={run.training.overrides[key]}" for key in keys)
+            found.setdefault(f"profile {run.profile} with {text}" if text else "", []).append(run.model.variant)
+    return [f"{', '.join(sorted(set(of)))}: {text}" for text, of in sorted(found.items()) if text]

@@ -7,7 +7,15 @@ import attrs
 from qat_gate.summaries import Fault
 
 ReasonKind = Literal[
-    Fault, "missing", "incomplete", "not-comparable", "insufficient-evidence", "below-floor", "tampered"
+    Fault,
+    "missing",
+    "incomplete",
+    "not-comparable",
+    "insufficient-evidence",
+    "below-floor",
+    "stale",
+    "tampered",
+    "unverifiable",
 ]
 
 
@@ -38,8 +46,32 @@ class Criterion:
 
 
 @attrs.frozen(kw_only=True)
+class LayerType:
+    """How many quantized layers of one structural type each variant has."""
+
+    type: str
+    counts: dict[str, int]
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """What the evidence, or the run asked for, is about. Several values mean that the runs differ."""
+
+    profiles: tuple[str, ...]
+    fingerprints: tuple[str, ...]
+    imgsz: tuple[int, ...]
+    quantization: tuple[str, ...]
+    code: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
 class Decision:
-    """gate.json. `admitted` are incomplete runs that the policy counts; `notes` hold what else a reader should know."""
+    """gate.json.
+
+    `evidence` and `requested` name both sides of the decision (None: no request was given). `structure` counts layer
+    types. `override` is the reason somebody gave for starting against a NO-GO; it never changes `passed`. `admitted`
+    are incomplete runs that the policy counts; `notes` hold what else a reader should know.
+    """
 
     SCHEMA: ClassVar[str] = "qat-gate/decision"
     VERSION: ClassVar[str] = "1.0"
@@ -47,6 +79,10 @@ class Decision:
     gate_name: str
     passed: bool
     reason: str
+    override: str | None
     criteria: tuple[Criterion, ...]
+    evidence: Settings
+    requested: Settings | None
+    structure: tuple[LayerType, ...]
     admitted: tuple[str, ...]
     notes: tuple[str, ...]

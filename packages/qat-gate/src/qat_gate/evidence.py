@@ -1,17 +1,24 @@
 """The runs a policy is about, and the questions its rules ask about them."""
 
+from collections.abc import Mapping
+
 import attrs
 
 from qat_gate.policy import Policy
+from qat_gate.request import PlannedCell, Request
 from qat_gate.summaries import RunSummary
+from qat_gate.verifying import UNVERIFIED, Verification
 
 
 @attrs.frozen(kw_only=True)
 class Evidence:
-    """Runs of the policy's variants and methods, sorted by run id."""
+    """Runs of the policy's variants and methods, sorted by run id, and what they are held against."""
 
     policy: Policy
     runs: tuple[RunSummary, ...]
+    verified: Mapping[str, Verification] = attrs.field(factory=dict)
+    planned: tuple[PlannedCell, ...] = ()
+    request: Request | None = None
 
     def counts(self, run: RunSummary) -> bool:
         """Whether the run ended, or is incomplete and named by `include`."""
@@ -30,8 +37,13 @@ class Evidence:
         ]
 
     def seeds(self, variant: str) -> list[int]:
-        """Every seed of a variant that any method has tried: a seed that failed cannot be left out."""
-        return sorted({run.training.seed for run in self.runs if run.model.variant == variant})
+        """Every seed of a variant that any method has tried or the plan names: one that failed cannot be left out."""
+        tried = {run.training.seed for run in self.runs if run.model.variant == variant}
+        return sorted(tried | {cell.seed for cell in self.planned if cell.variant == variant})
+
+    def verification(self, run: RunSummary) -> Verification:
+        """What its inputs say of a run."""
+        return self.verified.get(run.run_id, UNVERIFIED)
 
     def required(self) -> list[RunSummary]:
         """Runs of the required cells that count."""

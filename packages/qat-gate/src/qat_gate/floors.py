@@ -1,4 +1,4 @@
-"""Rule 6: final values are high enough."""
+"""Rule 7: final values are high enough."""
 
 from qat_gate.criterion import criterion, run_ids
 from qat_gate.decision import Criterion, Reason
@@ -23,7 +23,7 @@ def floors(evidence: Evidence) -> Criterion | None:
     text = f"The final value of every {evidence.policy.method} run is at least {' and '.join(bounds)}"
     reasons = [reason for run in judged for reason in (*_under_fp32(rule, run), *_under_baseline(rule, run, evidence))]
     return criterion(
-        "6-floors",
+        "7-floors",
         text=text,
         why=rule.reason,
         runs=judged,

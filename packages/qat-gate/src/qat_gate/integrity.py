@@ -1,15 +1,14 @@
 """Rule 1's question: does what a summary states follow from the history it holds?"""
 
+from qat_gate.judging import derive_findings, shown_not_collapsed
 from qat_gate.summaries import RunSummary
-
-COLLAPSE_RATIO = 0.5  # a final value below this share of the best is a collapse
 
 
 def contradictions(run: RunSummary) -> tuple[str, ...]:
     """What the summary states against its own history, one clause each; empty where everything agrees.
 
-    Best is the highest value of the history, final its last value, of whatever stage. A final below
-    0.5 x best, or a best of 0, is a finding; the class is the worst finding; only a stable run is a success.
+    Best is the highest value of the history, final its last value, of whatever stage. The findings are derived again;
+    the class is the worst of them; only a stable run is a success.
     """
     found = []
     epochs = [point.epoch for point in run.metrics.history]
@@ -24,21 +23,27 @@ def contradictions(run: RunSummary) -> tuple[str, ...]:
         found.append(f"best_epoch is {run.metrics.best_epoch}, its history has {best} elsewhere")
     if run.metrics.final_value != final:
         found.append(f"final_value is {run.metrics.final_value}, its history says {final}")
-    return (*found, *_misjudged(run, best, final))
+    return (*found, *_misjudged(run))
 
 
-def _misjudged(run: RunSummary, best: float | None, final: float | None) -> list[str]:
+def _misjudged(run: RunSummary) -> list[str]:
+    if run.status == "refused":
+        return []  # it never ran
     found = []
-    stated = run.stability.run_class
-    worst = run.stability.findings[0] if run.stability.findings else "stable"
-    expected = run.status if run.status in ("incomplete", "refused") else worst
+    stated, derived = run.stability.run_class, derive_findings(run)
+    if run.stability.findings != derived:
+        found.append(f"its findings are {_listed(run.stability.findings)}, its history shows {_listed(derived)}")
+    worst = derived[0] if derived else "stable"
+    expected = run.status if run.status == "incomplete" else worst
     if stated != expected:
-        found.append(f"its class is {stated}, its findings and status say {expected}")
+        found.append(f"its class is {stated}, its history and status say {expected}")
     if (run.status == "completed-success") != (stated == "stable"):
         found.append(f"its status is {run.status}, its class {stated}")
-    if stated == "stable" and run.stability.collapsed:
-        found.append("its class is stable, and it is marked as collapsed")
-    sound = best is not None and final is not None and best > 0.0 and final >= COLLAPSE_RATIO * best
-    if worst == "stable" and not sound and run.status != "refused":
-        found.append(f"nothing is found against it, with best {best} and final {final}")
+    collapsed = run.status == "incomplete" or not shown_not_collapsed(run)
+    if run.stability.collapsed != collapsed:
+        found.append(f"collapsed is {run.stability.collapsed}, its history and status say {collapsed}")
     return found
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names) or "none"

@@ -9,6 +9,7 @@ from attrs import validators
 
 import qat_artifacts
 from qat_gate.errors import PolicyError
+from qat_gate.request import Profile
 from qat_gate.summaries import StabilityClass
 
 
@@ -29,9 +30,13 @@ def _fraction(_: object, attribute: "attrs.Attribute[float | None]", value: floa
 
 @attrs.frozen(kw_only=True)
 class IntegrityRule:
-    """Rule 1: what a summary states follows from its history."""
+    """Rule 1: what a summary states follows from its history, and the history from the files it was made from.
+
+    `inputs_required`: a run whose inputs are not there is no evidence; otherwise it counts, and a note says so.
+    """
 
     reason: str = attrs.field(validator=_text)
+    inputs_required: bool
 
 
 @attrs.frozen(kw_only=True)
@@ -78,8 +83,16 @@ class ComparabilityRule:
 
 
 @attrs.frozen(kw_only=True)
+class FitnessRule:
+    """Rule 6: the evidence is about the run asked for, and was made under `min_profile` or a larger one."""
+
+    reason: str = attrs.field(validator=_text)
+    min_profile: Profile
+
+
+@attrs.frozen(kw_only=True)
 class FloorsRule:
-    """Rule 6, optional: lowest final value, as a fraction of FP32 and as a drop below the same seed's baseline."""
+    """Rule 7, optional: lowest final value, as a fraction of FP32 and as a drop below the same seed's baseline."""
 
     reason: str = attrs.field(validator=_text)
     min_fraction_of_fp32: float | None = attrs.field(default=None, validator=_fraction)
@@ -106,6 +119,7 @@ class Policy:
     stability: StabilityRule
     comparison: ComparisonRule
     comparability: ComparabilityRule
+    fitness: FitnessRule
     floors: FloorsRule | None = None
 
     def __attrs_post_init__(self) -> None:

@@ -1,15 +1,17 @@
 """The rules of a gate, each a pure function of the evidence. None of them is ever met without a run to look at."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import product
 
 from qat_gate.comparability import differences
 from qat_gate.criterion import criterion, run_ids
 from qat_gate.decision import Criterion, Reason
 from qat_gate.evidence import Evidence
+from qat_gate.fitness import fitness
 from qat_gate.floors import floors
 from qat_gate.integrity import contradictions
 from qat_gate.summaries import RunSummary
+from qat_gate.verifying import Verification
 
 
 def _absent(evidence: Evidence, variant: str, method: str) -> list[Reason]:
@@ -29,19 +31,26 @@ def _absent(evidence: Evidence, variant: str, method: str) -> list[Reason]:
 
 
 def integrity(evidence: Evidence) -> Criterion:
-    """Rule 1: best and final value and the collapse rule are derived again from the history."""
+    """Rule 1: best, final and class are derived again from the history, and the history from the inputs."""
     return criterion(
         "1-integrity",
-        text="Best and final value and class of every run follow from its history",
+        text="Best and final value and class of every run follow from its history, and that from the files it was "
+        "made from",
         why=evidence.policy.integrity.reason,
         runs=evidence.runs,
-        reasons=[
-            Reason(kind="tampered", text=f"{run.label}: {'; '.join(faults)}", runs=(run.run_id,))
-            for run in evidence.runs
-            if (faults := contradictions(run))
-        ],
-        remedy="summaries as they were written from their runs: summarize those runs again",
+        reasons=[reason for run in evidence.runs for reason in _untrue(evidence, run)],
+        remedy="summaries as they were written from their runs, with those runs in place: summarize them again",
     )
+
+
+def _untrue(evidence: Evidence, run: RunSummary) -> Iterator[Reason]:
+    # The inputs of a run that does not count may still be growing.
+    verification = evidence.verification(run) if evidence.counts(run) else Verification()
+    if faults := (*contradictions(run), *verification.contradicted):
+        yield Reason(kind="tampered", text=f"{run.label}: {'; '.join(faults)}", runs=(run.run_id,))
+    if evidence.policy.integrity.inputs_required and verification.absent:
+        text = f"{run.label}: {'; '.join(verification.absent)}"
+        yield Reason(kind="unverifiable", text=text, runs=(run.run_id,))
 
 
 def seeds(evidence: Evidence) -> Criterion:
@@ -137,5 +146,6 @@ RULES: tuple[Callable[[Evidence], Criterion | None], ...] = (
     stability,
     comparison,
     comparability,
+    fitness,
     floors,
 )

@@ -1,19 +1,12 @@
-"""What a gate reads of a run summary, and how summaries are found.
+"""What a gate reads of a run summary: a narrow view of qat-report/run-summary 1.x.
 
-The classes are a narrow view of qat-report/run-summary 1.x: every field is required, all others are ignored.
+Every field is required, all others are ignored.
 """
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal, get_args
 
 import attrs
 from cattrs import override
-
-import qat_artifacts
-from qat_gate.errors import EvidenceError
-
-FILE_NAME = "run_summary.json"
 
 Fault = Literal["diverged", "collapsed", "no-signal", "frozen-metric", "insufficient", "recovered"]
 StabilityClass = Literal[Fault, "stable"]
@@ -62,10 +55,22 @@ class Quantization:
 
 
 @attrs.frozen(kw_only=True)
+class Switch:
+    """Whether a part of the method was on."""
+
+    enabled: bool
+
+
+@attrs.frozen(kw_only=True)
 class Method:
-    """`sets`: keys that the method itself defines, so that other methods may differ in them."""
+    """Which weights are reported (averaged if `ema`), whether they were corrected.
+
+    `sets`: keys that the method itself defines, so that other methods may differ in them.
+    """
 
     variant: str
+    ema: Switch
+    qc: Switch
     sets: tuple[str, ...]
 
 
@@ -88,12 +93,16 @@ class Dataset:
 
 @attrs.frozen(kw_only=True)
 class Training:
-    """The part of the schedule that repetitions share, and the seed, which they do not."""
+    """The part of the schedule that repetitions share, and the seed, which they do not.
+
+    `overrides` says which profile the run was given, under "profile", and what was changed beside it.
+    """
 
     seed: int
     epochs: int
     effective_batch: int
     amp: bool
+    overrides: dict[str, str | int | float | bool]
 
 
 @attrs.frozen(kw_only=True)
@@ -111,10 +120,20 @@ class Evaluation:
 
 @attrs.frozen(kw_only=True)
 class Point:
-    """One evaluation; `value` None where it gave no finite number."""
+    """One evaluation; `value` None where it gave no finite number. Stage "qc" is the point after correction."""
 
     epoch: int
     value: float | None
+    weights_sha256: str | None
+    stage: Literal["qat", "qc"]
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """Something that happened on the way."""
+
+    epoch: int
+    kind: str
 
 
 @attrs.frozen(kw_only=True)
@@ -126,6 +145,7 @@ class Metrics:
     best_epoch: int | None
     final_value: float | None
     fp32: float | None
+    ptq: float | None
     history: tuple[Point, ...]
 
 
@@ -136,6 +156,7 @@ class Stability:
     collapsed: bool
     run_class: Annotated[RunClass, override(rename="class")]
     findings: tuple[Fault, ...]
+    events: tuple[Event, ...]
 
     @property
     def faults(self) -> tuple[Fault, ...]:
@@ -164,31 +185,12 @@ class RunSummary:
     status: Status
 
     @property
+    def profile(self) -> str | None:
+        """The profile that the run was given, None where it does not say."""
+        found = self.training.overrides.get("profile")
+        return found if isinstance(found, str) else None
+
+    @property
     def label(self) -> str:
         """Such as "yolo10n ema+qc seed 0"."""
         return f"{self.model.variant} {self.method.variant} seed {self.training.seed}"
-
-
-def find_summaries(paths: Iterable[Path]) -> tuple[Path, ...]:
-    """Every summary file in `paths`: files as given, folders searched to any depth; each file once, sorted."""
-    found: dict[Path, Path] = {}
-    for path in paths:
-        for file in path.rglob(FILE_NAME) if path.is_dir() else (path,):
-            found.setdefault(file.resolve(), file)
-    return tuple(sorted(found.values()))
-
-
-def read_summaries(files: Iterable[Path]) -> Mapping[Path, RunSummary]:
-    """Read the summaries, by file.
-
-    Raises:
-        qat_artifacts.ArtifactError: a file is no run summary.
-        EvidenceError: two files carry one run id.
-    """
-    summaries = {file: qat_artifacts.read_view(file, RunSummary) for file in files}
-    first: dict[str, Path] = {}
-    for file, summary in summaries.items():
-        other = first.setdefault(summary.run_id, file)
-        if other != file:
-            raise EvidenceError(f"run id {summary.run_id!r} occurs twice: in {other} and in {file}; give each run once")
-    return summaries

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from qat_gate.decision import Criterion, Decision
+from qat_gate.decision import Criterion, Decision, Settings
 
 Style = Callable[[str, str], str]
 
@@ -15,6 +15,12 @@ def render(decision: Decision, style: Style = lambda text, _colour: text) -> str
 def _lines(decision: Decision, style: Style) -> Iterator[str]:
     verdict = style("GO", "green") if decision.passed else style("NO-GO", "red")
     yield f"{decision.gate_name}: {verdict}: {decision.reason}"
+    if decision.override is not None:
+        yield style(f"OVERRIDDEN: {decision.override}", "red")
+    yield ""
+    yield f"evidence: {_settings(decision.evidence)}"
+    if decision.requested is not None:
+        yield f"asked for: {_settings(decision.requested)}"
     for criterion in decision.criteria:
         yield ""
         yield from _criterion(criterion, style)
@@ -45,4 +51,15 @@ def _grouped(runs: tuple[str, ...]) -> str:
         rows.setdefault(trajectory + slash, []).append(row)
     return ", ".join(
         f"{prefix}{found[0] if len(found) == 1 else '{' + ', '.join(found) + '}'}" for prefix, found in rows.items()
+    )
+
+
+def _settings(found: Settings) -> str:
+    def listed(values: tuple[object, ...]) -> str:
+        return " and ".join(map(str, values)) or "none"
+
+    data = listed(tuple(name[:12] for name in found.fingerprints))
+    return (
+        f"profile {listed(found.profiles)}, data {data}, {listed(found.imgsz)} px, "
+        f"quantization {listed(found.quantization)}, code {listed(found.code)}"
     )
