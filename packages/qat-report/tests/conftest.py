@@ -132,3 +132,14 @@ def ladder_row():
         return copy.deepcopy(LADDER[part][index]) | changes
 
     return make
+
+
+@pytest.fixture
+def write_row():
+    """Write the summary of one row below a root; returns its folder."""
+
+    def write(root, row):
+        write_summary(root, row)
+        return root / row["variant"] / row["method"].replace("+", "-") / f"seed{row['seed']}{row.get('place', '')}"
+
+    return write

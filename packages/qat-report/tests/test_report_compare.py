@@ -46,6 +46,8 @@ def gate(tmp_path):
             "gate_name": "yolo10m_allowed",
             "passed": passed,
             "reason": "all criteria are met" if passed else "1 of 1 criteria is not met",
+            "override": None,
+            "notes": [],
             "criteria": [
                 {
                     "id": "R1",

@@ -18,6 +18,7 @@ from qat_report.comparison import Cell, Comparison, GateOutcome, PairedDelta, Re
 from qat_report.errors import ReportError, RequestError
 from qat_report.grouping import Entry
 from qat_report.records import Event
+from qat_report.refusing import refuse
 from qat_report.series import PRIMARY_METRIC, Series, SeriesPoint, read_series
 from qat_report.stability import Classification, Point, classify
 from qat_report.summarizing import summarize
@@ -48,6 +49,7 @@ __all__ = [
     "differences_across",
     "find_summaries",
     "read_series",
+    "refuse",
     "settings",
     "summarize",
 ]

@@ -106,6 +106,26 @@ def summarize(  # noqa: PLR0917 - click passes options by name
 
 
 @cli.command()
+@click.option("--request", type=_path, required=True, help="request.json: the run that was asked for.")
+@click.option("--gate", type=_path, required=True, help="gate.json, a NO-GO.")
+@click.option("--out", type=_path, required=True, help="Folder for run_summary.json and summary.md.")
+@json_option
+def refuse(request: Path, gate: Path, out: Path, as_json: bool) -> None:
+    """Summarize a run that a gate refused: what was asked for, and why it was not started.
+
+    Example: qat-report refuse --request request.json --gate gate.json --out runs/ladder/yolo10m
+    """
+    from qat_report.refusing import refuse as build
+
+    summary = build(request, gate=gate, out=out)
+    if as_json:
+        click.echo((out / "run_summary.json").read_text(encoding="utf-8"), nl=False)
+        return
+    click.echo(f"{summary.run_id}: {summary.error}")
+    click.echo(f"wrote {out / 'run_summary.json'}", err=True)
+
+
+@cli.command()
 @click.argument("sources", metavar="D...", nargs=-1, required=True, type=_path)
 @click.option("--gate", type=_path, help="gate.json to show; refreshes the decision in each run's summary.md.")
 @click.option("--out", type=_path, required=True, help="Folder for comparison.json, summary.md and index.html.")

@@ -10,7 +10,7 @@ import attrs
 import qat_artifacts
 from qat_report import comparable
 from qat_report.cells import build_cell, build_reference, left_out
-from qat_report.comparison import Comparison, GateOutcome, Row
+from qat_report.comparison import Comparison, GateOutcome, Row, read_gate
 from qat_report.errors import ReportError, RequestError
 from qat_report.grouping import Entry, flag, order
 from qat_report.html import comparison_html
@@ -19,7 +19,7 @@ from qat_report.numbers import count
 from qat_report.summarizing import PAGE_FILE, SUMMARY_FILE
 from qat_report.summary import RunSummary
 from qat_report.verdict import chance_note, variant_verdict
-from qat_report.views import DecisionView
+from qat_report.wording import override_of
 
 COMPARISON_FILE = "comparison.json"
 HTML_FILE = "index.html"
@@ -56,14 +56,7 @@ def compare(sources: Sequence[Path], *, out: Path, gate: Path | None = None) -> 
     summaries = [(path, qat_artifacts.read(path, RunSummary)) for path in files]
     _refuse_duplicates(summaries)
     entries = [Entry(summary=summary, path=_relative(path, out)) for path, summary in summaries]
-    decision = qat_artifacts.read_view(gate, DecisionView) if gate else None
-    outcome = (
-        GateOutcome(
-            passed=decision.passed, reason=decision.reason, criteria=decision.criteria, gate=_relative(gate, out)
-        )
-        if gate and decision
-        else None
-    )
+    outcome = read_gate(gate, out) if gate else None
     comparison, ordered = build_comparison(entries, gate=outcome)
     if gate:
         comparison = attrs.evolve(comparison, notes=(*comparison.notes, *_other_evidence(gate, files)))
@@ -146,9 +139,10 @@ def _refuse_repeated_seeds(group: Sequence[Entry]) -> None:
 
 def _notes(entry: Entry) -> list[str]:
     """Why a run is not in the mean, or is in it with a warning."""
+    against = [f"STARTED AGAINST THE GATE: {text}"] if (text := override_of(entry.summary)) else []
     if entry.differences:
-        return [f"not comparable: {'; '.join(map(str, entry.differences))}"]
-    return left_out(entry)
+        return [*against, f"not comparable: {'; '.join(map(str, entry.differences))}"]
+    return [*against, *left_out(entry)]
 
 
 def _row(entry: Entry) -> Row:

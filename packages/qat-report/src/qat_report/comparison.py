@@ -1,12 +1,15 @@
 """Methods side by side over seeds: schema qat-report/comparison."""
 
+import os
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 import attrs
 from cattrs import override
 
+import qat_artifacts
 from qat_report.summary import RunClass, Status, Variant
-from qat_report.views import Criterion
+from qat_report.views import Criterion, DecisionView
 
 
 @attrs.frozen(kw_only=True)
@@ -76,11 +79,16 @@ class Reference:
 
 @attrs.frozen(kw_only=True)
 class GateOutcome:
-    """What a gate decided; `gate` is the path of its artifact."""
+    """What a gate decided; `gate` is the path of its artifact.
+
+    `override`: why the run was started against a NO-GO.
+    """
 
     passed: bool
     reason: str
+    override: str | None
     criteria: tuple[Criterion, ...]
+    notes: tuple[str, ...]
     gate: str
 
 
@@ -97,3 +105,16 @@ class Comparison:
     verdict: tuple[str, ...]
     notes: tuple[str, ...]
     yolo10m_allowed: GateOutcome | None
+
+
+def read_gate(gate: Path, folder: Path) -> GateOutcome:
+    """The decision in a gate.json, for a page in `folder`."""
+    found = qat_artifacts.read_view(gate, DecisionView)
+    return GateOutcome(
+        passed=found.passed,
+        reason=found.reason,
+        override=found.override,
+        criteria=found.criteria,
+        notes=found.notes,
+        gate=Path(os.path.relpath(gate.resolve(), folder.resolve())).as_posix(),
+    )

@@ -8,7 +8,7 @@ from qat_report import figures, tables
 from qat_report.comparison import Comparison
 from qat_report.grouping import Entry
 from qat_report.stability import CLASSES
-from qat_report.wording import SCOPE, gate_details, gate_sentence
+from qat_report.wording import SCOPE, gate_details, gate_sentence, override_of
 
 
 def comparison_html(comparison: Comparison, entries: Sequence[Entry]) -> str:
@@ -33,6 +33,9 @@ def comparison_html(comparison: Comparison, entries: Sequence[Entry]) -> str:
         variants=[_variant(comparison, entries, item.variant) for item in comparison.references],
         colours=figures.method_colours(entry.method for entry in entries),
         gate_sentence=gate_sentence(gate),
+        against=[
+            f"{entry.summary.run_id}: {text}" for entry in entries if (text := override_of(entry.summary)) is not None
+        ],
         gate_details=gate_details(gate) if gate else [],
         stability=tables.stability_table(entries),
         provenance=(tables.settings_table(entries), tables.provenance_table(entries), tables.versions_table(entries)),
@@ -66,5 +69,5 @@ def _links(entry: Entry) -> dict[str, str]:
         "run": entry.summary.run_id,
         "summary": quote(entry.path),
         "page": quote(join(folder, files.summary_md)),
-        "results": quote(join(folder, files.results_csv)),
+        "results": quote(join(folder, files.results_csv)) if files.results_csv else "",
     }

@@ -10,7 +10,7 @@ from qat_report.comparison import Comparison, GateOutcome
 from qat_report.grouping import Entry
 from qat_report.summary import RunSummary
 from qat_report.tables import Table
-from qat_report.wording import SCOPE, gate_details, gate_sentence
+from qat_report.wording import SCOPE, gate_details, gate_sentence, override_of
 
 _MARKUP = re.compile(r"([\\`*\[\]|~]|(?<!\w)_|_(?!\w)|^(?=#|[-+] ))")
 
@@ -41,6 +41,7 @@ def run_page(summary: RunSummary, *, gate: GateOutcome | None = None) -> str:
         f"Trajectory {escape(summary.trajectory_id)}, created {escape(summary.created_at)}, "
         f"commit {escape(tables.git_state(summary))}.\n",
         f"**{stability.run_class}** ({summary.status})\n",
+        *([f"**STARTED AGAINST THE GATE: {escape(text)}**\n"] if (text := override_of(summary)) else []),
         *(["\n".join([*why, *events, *skipped]) + "\n"] if why or events or skipped else []),
         f"Gate decision: {escape(gate_sentence(gate))}\n",
         *([_bullets(gate_details(gate))] if gate else []),
@@ -88,9 +89,7 @@ def _bullets(sentences: Sequence[str]) -> str:
 
 def _links(entry: Entry) -> str:
     folder, files = dirname(entry.path), entry.summary.artifacts
-    targets = {
-        "summary": entry.path,
-        "page": join(folder, files.summary_md),
-        "results": join(folder, files.results_csv),
-    }
+    targets = {"summary": entry.path, "page": join(folder, files.summary_md)}
+    if files.results_csv:  # a refused run has none
+        targets["results"] = join(folder, files.results_csv)
     return f"{escape(entry.summary.run_id)}: " + ", ".join(f"[{n}]({quote(path)})" for n, path in targets.items())

@@ -18,9 +18,10 @@ RunClass = StabilityClass | Literal["incomplete", "refused"]
 
 @attrs.frozen(kw_only=True)
 class SummaryModel(Model):
-    """As in run.json; a variant this project does not know is "other"."""
+    """As in run.json; a variant this project does not know is "other". A refused run may lack its checkpoint."""
 
     variant: Variant
+    checkpoint_sha256: str | None  # type: ignore[assignment]  # wider than in a run that was started
 
 
 @attrs.frozen(kw_only=True)

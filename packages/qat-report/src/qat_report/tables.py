@@ -123,7 +123,7 @@ def provenance_table(entries: Sequence[Entry]) -> Table:
             entry.summary.run_id,
             entry.summary.created_at,
             git_state(entry.summary),
-            entry.summary.model.checkpoint_sha256[:12],
+            (entry.summary.model.checkpoint_sha256 or ABSENT)[:12],
             entry.summary.dataset.fingerprint[:12],
             f"{entry.summary.dataset.train_images} / {entry.summary.dataset.val_images}",
             (entry.summary.evaluation.weights_sha256 or ABSENT)[:12],
@@ -187,7 +187,7 @@ def run_settings_table(summary: RunSummary) -> Table:
     ema, qc = summary.method.ema, summary.method.qc
     scale = f"{quantization.scale.init}, {'learned' if quantization.scale.learned else 'fixed'}"
     rows = (
-        ("checkpoint", f"{summary.model.checkpoint} ({summary.model.checkpoint_sha256[:12]})"),
+        ("checkpoint", f"{summary.model.checkpoint} ({(summary.model.checkpoint_sha256 or ABSENT)[:12]})"),
         ("image size", f"{summary.model.imgsz} px"),
         (
             "quantization",

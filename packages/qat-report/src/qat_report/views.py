@@ -149,7 +149,9 @@ class DecisionView:
     gate_name: str
     passed: bool
     reason: str
+    override: str | None
     criteria: tuple[Criterion, ...]
+    notes: tuple[str, ...]
 
 
 def read_epochs(path: Path) -> tuple[EpochView, ...]:
