@@ -63,12 +63,18 @@ class Clock:
         self._left -= 1
 
 
-def _overrides(method: Resolved, checkpoint: str) -> dict[str, Any]:
-    """The profile, what was given beyond the shipped files, and the fine-tuning that came first."""
-    model = method.config.model
+def given_beside_files(method: Resolved) -> dict[str, Any]:
+    """The profile, what was given beside the shipped files, and the reason to start against a gate."""
     found = {key: value for key, value in method.flat().items() if key in method.origins}
     made = {key: value for key, value in found.items() if method.origins[key].kind == "given"}
     made["profile"] = method.profile
+    return made | ({"gate.override": method.gate_override} if method.gate_override else {})
+
+
+def _overrides(method: Resolved, checkpoint: str) -> dict[str, Any]:
+    """As above, and the fine-tuning that came first."""
+    model = method.config.model
+    made = given_beside_files(method)
     if checkpoint != model.checkpoint:
         made |= {"pretrain.from": Path(model.checkpoint).name, "pretrain.epochs": method.config.pretrain.epochs}
     return made

@@ -29,11 +29,15 @@ class Layer:
 
 @attrs.frozen(kw_only=True)
 class Resolved:
-    """A configuration and the layer that each dotted key was last set by."""
+    """A configuration, the layer that each dotted key was last set by, and the profile it was made under.
+
+    `gate_override`: why it is started against a NO-GO; "" where it is not.
+    """
 
     config: Config
     origins: dict[str, Layer]
     profile: str = ""
+    gate_override: str = ""
 
     def flat(self) -> dict[str, Any]:
         """Values by dotted key."""

@@ -71,6 +71,8 @@ class Request:
     resume: str = "auto"
     trajectory: Literal["shared", "separate"] = "shared"
     dry_run: bool = False
+    keep_going: bool = False
+    gate_override: str = ""
     config: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
 
@@ -86,6 +88,10 @@ class Request:
                 layers.append(Layer(kind="given", origin=f"{flag} {value}", content={section: {key: value}}))
         return layers
 
+    def demo_pretrained(self) -> Path:
+        """Where `invoke pretrain.*` leaves weights for the drawn data, beside the run root."""
+        return self.root.parent / "pretrain" / self.variant / "model.pt"
+
     def profile_name(self) -> str:
         """The profile asked for; otherwise demo for the drawn data, smoke for data of one's own."""
         if self.profile:
@@ -99,29 +105,37 @@ class Request:
         Raises:
             ConfigError: every fault at once.
         """
-        configs = self.project / "configs"
+        configs, profile = self.project / "configs", self.profile_name()
+        variant, for_profile = self._variant(configs / "variants" / f"{self.variant}.toml", profile)
         resolved = compose(
             [
                 read_layer(configs / "ladder.toml", "base"),
-                read_layer(configs / "variants" / f"{self.variant}.toml", "variant"),
-                read_layer(configs / "profiles" / f"{self.profile_name()}.toml", "profile"),
+                variant,
+                read_layer(configs / "profiles" / f"{profile}.toml", "profile"),
+                for_profile,
                 read_layer(configs / "methods" / f"{slug(method)}.toml", "method"),
                 *self._given(),
             ]
         )
-        return attrs.evolve(self._absolute(resolved), profile=self.profile_name())
+        return attrs.evolve(self._absolute(resolved), profile=profile, gate_override=self.gate_override)
+
+    def _variant(self, path: Path, profile: str) -> tuple[Layer, Layer]:
+        """A variant's keys, and those of its table [profiles.NAME.*] for the profile in use."""
+        layer = read_layer(path, "variant")
+        content = dict(layer.content)
+        tables = content.pop("profiles", {})
+        for name in tables:
+            choice(f"{layer.origin}: [profiles.{name}]", name, PROFILES)
+        own = Layer(kind="variant", origin=f"{layer.origin} [profiles.{profile}]", content=tables.get(profile, {}))
+        return attrs.evolve(layer, content=content), own
 
     def _absolute(self, resolved: Resolved) -> Resolved:
         config = resolved.config
         model, data = config.model, config.data
         chosen = "model.checkpoint" in resolved.origins and resolved.origins["model.checkpoint"].kind == "given"
         if config.demo and not chosen:
-            if not model.demo_checkpoint:
-                raise ConfigError(
-                    f"no checkpoint for {model.variant} on the drawn data is shipped; make one: "
-                    f"invoke pretrain.{model.variant[-1]}, then --checkpoint FILE"
-                )
-            model = attrs.evolve(model, checkpoint=str(self.project / model.demo_checkpoint))
+            shipped = self.project / model.demo_checkpoint if model.demo_checkpoint else self.demo_pretrained()
+            model = attrs.evolve(model, checkpoint=str(shipped.absolute()))
         else:
             model = attrs.evolve(model, checkpoint=str(Path(model.checkpoint).absolute()))
         if not config.demo:

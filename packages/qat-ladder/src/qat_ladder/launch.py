@@ -1,7 +1,9 @@
-"""Products are called as a user calls them: by command line, in a process of their own."""
+"""Products are called as a user calls them: by command line, in a process of their own that never outlives ours."""
 
+import ctypes
 import io
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -26,16 +28,38 @@ def argv(product: str, *arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", product.replace("-", "_"), *(str(a) for a in arguments)]
 
 
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def _die_with_parent() -> None:
+    """In the child, before it starts: be killed when the parent dies, even by SIGKILL (Linux; elsewhere nothing)."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def call(product: str, *arguments: str | Path) -> str:
     """Run a quick command and return its stdout.
 
     Raises:
         LadderError: it failed; the product's own text and exit code.
     """
-    done = subprocess.run(argv(product, *arguments), capture_output=True, text=True, check=False)
+    done = run(product, *arguments)
     if done.returncode:
         raise failure(product, done.returncode, done.stderr or done.stdout)
     return done.stdout
+
+
+def run(product: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a quick command, whatever its exit code."""
+    command = argv(product, *arguments)
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=_die_with_parent,  # as in `stream`
+    )
 
 
 def failure(product: str, code: int, text: str) -> LadderError:
@@ -64,6 +88,7 @@ def stream(product: str, *arguments: str | Path, log: Path, prefix: str, watch: 
             argv(product, *arguments),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509  # a system call alone, and we start no threads
         )
         assert process.stderr is not None
         try:

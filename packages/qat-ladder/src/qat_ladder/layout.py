@@ -27,6 +27,11 @@ class Root:
         return self.path / ".lock"
 
     @property
+    def holder(self) -> Path:
+        """Who holds the lock."""
+        return self.path / ".lock.json"
+
+    @property
     def gate(self) -> Path:
         """gate.json."""
         return self.path / "gate.json"
@@ -43,6 +48,10 @@ class Root:
     def pretrained(self, checkpoint: str, data: str) -> Path:
         """A floating-point run whose result is model.pt; arguments are hashes."""
         return self.path / "pretrained" / f"{checkpoint[:12]}-{data[:12]}"
+
+    def request(self, variant: str) -> Path:
+        """request.json of a variant whose run is gated."""
+        return self.path / variant / "request.json"
 
     def trajectory(self, variant: str, arm: str, seed: int) -> Path:
         """A qat-train run."""

@@ -37,12 +37,18 @@ class Cell:
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """ladder.json. `keys` holds values by dotted key, by scope: "*", a variant, or "variant/arm"."""
+    """ladder.json. `keys` holds values by dotted key, by scope: "*", a variant, or "variant/arm".
+
+    `profile` is the one that the plan began with; each run records its own. `gate_override` is the reason for which
+    the gated variant was started against a NO-GO.
+    """
 
     SCHEMA: ClassVar[str] = "ladder/plan"
     VERSION: ClassVar[str] = "1.0"
 
     created_at: str
+    profile: str
+    gate_override: str | None
     data_fingerprint: str
     trajectory: Literal["shared", "separate"]
     keys: dict[str, dict[str, Value]]
@@ -87,6 +93,8 @@ def make_plan(methods: list[Resolved], seeds: list[int], trajectory: Literal["sh
             )
     return Plan(
         created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        profile=methods[0].profile,
+        gate_override=None,
         data_fingerprint="",
         trajectory=trajectory,
         keys=keys,

@@ -20,6 +20,7 @@ OWNERS = {
     "qat-report/comparison": "qat_report:Comparison",
     "qat-gate/decision": "qat_gate:Decision",
     "ladder/plan": "qat_ladder.plan:Plan",
+    "ladder/request": "qat_ladder.request:RunRequest",
 }
 
 HEADER = {

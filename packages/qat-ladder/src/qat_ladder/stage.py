@@ -1,46 +1,25 @@
 """One stage of the ladder: all cells of a variant, then the comparison."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
-import filelock
 
 import qat_artifacts
 from qat_artifacts import Exit
 from qat_ladder.cells import Clock, Trajectory, finish, train
 from qat_ladder.compose import Resolved
+from qat_ladder.config import Config
 from qat_ladder.dataset import DEMO, prepare
-from qat_ladder.errors import Busy, ConfigError, Unavailable
+from qat_ladder.errors import ConfigError, LadderError
 from qat_ladder.estimate import seconds_per_epoch, spell
 from qat_ladder.flags import Request
 from qat_ladder.launch import call, say
 from qat_ladder.layout import Root
-from qat_ladder.plan import Plan, arm_of, extend, make_plan, read_plan
+from qat_ladder.locking import held
+from qat_ladder.plan import Cell, Plan, arm_of, extend, make_plan, read_plan
+from qat_ladder.pretraining import demo_weights
+from qat_ladder.status import cell_status, epochs_done, line
 from qat_ladder.training import starting_checkpoint
-
-
-@contextmanager
-def held(root: Root) -> Iterator[None]:
-    """Keep other ladders out of a run root.
-
-    Raises:
-        Busy: one is at work there.
-        Unavailable: the root cannot be written.
-    """
-    try:
-        root.path.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(root.lock, timeout=0)
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise Busy(f"{root.path}: another ladder is at work here; wait for it, or choose --root runs/NAME") from error
-    except OSError as error:
-        raise Unavailable(f"{root.path} cannot be written: {error.strerror}; choose another --root") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def trajectories(methods: list[Resolved], seeds: list[int], mode: str) -> list[Trajectory]:
@@ -52,7 +31,7 @@ def trajectories(methods: list[Resolved], seeds: list[int], mode: str) -> list[T
 
 
 def describe(
-    request: Request, plan: Plan, methods: list[Resolved], runs: list[Trajectory], images: tuple[int, int]
+    request: Request, plan: Plan, methods: list[Resolved], runs: list[Trajectory], images: tuple[int, int] | None
 ) -> str:
     """What will be done, where, and how long it may take."""
     config = methods[0].config
@@ -61,26 +40,66 @@ def describe(
         lines.append("This is the demo: drawn images and a small checkpoint, no COCO. Your own data: --coco-root P.")
     names = ", ".join(m.config.method.name for m in methods)
     key = config.quantization
+    counts = f"{images[0]} training and {images[1]} validation images" if images else "not prepared yet"
+    mark = f", fingerprint {plan.data_fingerprint[:12]}" if plan.data_fingerprint else ""
     lines += [
         f"run root   {request.root} ({len(plan.cells)} cells planned)",
         f"model      {config.model.variant} from {config.model.checkpoint}",
-        f"data       {images[0]} training and {images[1]} validation images, fingerprint {plan.data_fingerprint[:12]}",
-        f"training   {config.training.epochs} epochs at {config.training.imgsz} px, batch {config.training.batch}, "
-        f"device {config.training.device}",
+        f"data       {config.data.coco_root}: {counts}{mark}",
+        f"training   profile {methods[0].profile}: {config.training.epochs} epochs at {config.training.imgsz} px, "
+        f"batch {config.training.batch}, learning rate {config.training.lr0}, device {config.training.device}",
         f"weights    {key.bits} bits {key.granularity}, {key.init} scales, policy {key.policy}",
         f"methods    {names}; seeds {', '.join(map(str, request.seeds))}; {request.trajectory} trajectory",
+        f"estimate   {_estimate(request, runs, images)}",
     ]
-    guesses = [seconds_per_epoch(r.methods[0].config, *images, len(r.series)) for r in runs]
-    if any(g is None for g in guesses):
-        lines.append(f"estimate   {len(runs)} training runs; time is known after the first epoch")
-    else:
-        total = sum(g * r.methods[0].config.training.epochs for g, r in zip(guesses, runs, strict=True) if g)
-        lines.append(f"estimate   {len(runs)} training runs, roughly {spell(total)}; refreshed after the first epoch")
     return "\n".join(lines)
 
 
-def _images(config_images: object, demo: int) -> int:
-    return min(config_images, demo) if isinstance(config_images, int) else demo
+def _estimate(request: Request, runs: list[Trajectory], images: tuple[int, int] | None) -> str:
+    """Of the epochs that are left to train."""
+    left = [
+        r.methods[0].config.training.epochs - _epochs(Root(request.root), r) * (request.resume != "never") for r in runs
+    ]
+    text = f"{sum(n > 0 for n in left)} of {len(runs)} training runs have epochs left"
+    guesses = [seconds_per_epoch(r.methods[0].config, *images, len(r.series)) if images else None for r in runs]
+    if any(guess is None for guess in guesses):
+        return f"{text}; time is known after the first epoch"
+    total = sum(g * max(0, n) for g, n in zip(guesses, left, strict=True) if g)
+    return f"{text}, roughly {spell(total)}; refreshed after the first epoch"
+
+
+def _epochs(root: Root, run: Trajectory) -> int:
+    return epochs_done(root, _cells(run)[0])
+
+
+def _cells(run: Trajectory) -> list[Cell]:
+    return [
+        Cell(
+            variant=run.variant,
+            method=m.config.method.name,
+            weights=m.config.method.weights,
+            correction=m.config.method.correction,
+            arm=run.arm,
+            seed=run.seed,
+        )
+        for m in run.methods
+    ]
+
+
+def _counts(config: Config, root: Root, fingerprint: str) -> tuple[int, int] | None:
+    """Training and validation images: of the prepared data, or as many as the drawn data or the numbers say."""
+    file = root.data(fingerprint) / "dataset.json"
+    if fingerprint and file.exists():
+        found = qat_artifacts.loads(file.read_bytes())
+        return found["train"]["images"], found["val"]["images"]
+    asked = (config.data.train_images, config.data.val_images)
+    if config.demo:
+        train, val = (
+            min(a, d) if isinstance(a, int) else d
+            for a, d in zip(asked, (DEMO["images"], DEMO["val-images"]), strict=True)
+        )
+        return train, val
+    return None
 
 
 def run_stage(request: Request) -> int:
@@ -99,55 +118,66 @@ def run_stage(request: Request) -> int:
     new = make_plan(methods, request.seeds, request.trajectory)
     old = read_plan(root)
     plan = extend(old, new, root)
+    if request.resume == "must" and (old is None or set(plan.cells) != set(old.cells)):
+        raise ConfigError(f"--resume must: {root.plan} does not hold all of these cells; use --resume auto to add them")
     if request.dry_run:
-        known = (_images(config.data.train_images, DEMO["images"]), _images(config.data.val_images, DEMO["val-images"]))
-        if config.demo:
-            print(describe(request, plan, methods, runs, known))
-        else:
-            print(f"{len(plan.cells)} cells in {root.path}, {len(runs)} training runs; data are not read in a dry run")
-        for cell in plan.cells:
-            print(f"  {cell.variant} {cell.method} seed {cell.seed} from trajectory {cell.arm}")
+        known = old.data_fingerprint if old else ""
+        print(describe(request, plan, methods, runs, _counts(config, root, known)))
+        for cell in (cell for run in runs for cell in _cells(run)):
+            print(f"  {line(cell_status(root, cell))}, from trajectory {cell.arm}")
         return Exit.OK
     with held(root):
         fingerprint = prepare(config, root, old.data_fingerprint if old else "", say)
-        plan = attrs.evolve(plan, data_fingerprint=fingerprint)
-        dataset = qat_artifacts.loads((root.data(fingerprint) / "dataset.json").read_bytes())
-        say(describe(request, plan, methods, runs, (dataset["train"]["images"], dataset["val"]["images"])))
+        override = request.gate_override or plan.gate_override
+        plan = attrs.evolve(plan, data_fingerprint=fingerprint, gate_override=override)
+        say(describe(request, plan, methods, runs, _counts(config, root, fingerprint)))
+        if config.demo:
+            demo_weights(request, Path(config.model.checkpoint))
         checkpoint = starting_checkpoint(config, root, fingerprint, say)
         qat_artifacts.write(root.plan, plan, created_by="qat-ladder 0.1.0")
-        clock = Clock(len(runs))
-        faults = []
-        for trajectory in runs:
-            code = train(
-                trajectory,
-                root,
-                dataset=root.data(fingerprint),
-                checkpoint=checkpoint,
-                resume=request.resume,
-                clock=clock,
-            )
-            faults += finish(trajectory, root, code)
+        faults = _train_all(request, root, runs, dataset=root.data(fingerprint), checkpoint=checkpoint)
         print(compare(root))
     for fault in faults:
         say(f"error: {fault}")
     return Exit.CELL_FAILED if faults else Exit.OK
 
 
-def summaries(root: Root) -> list[Path]:
-    """Variant folders of a run root that hold summaries.
+def _train_all(request: Request, root: Root, runs: list[Trajectory], *, dataset: Path, checkpoint: str) -> list[str]:
+    """Every training run and its rows; returns what went wrong, a line each.
 
     Raises:
-        ConfigError: there is none yet.
+        LadderError: for a reason that every cell shares, unless asked to keep going.
     """
-    found = sorted({path.parents[2] for path in root.path.glob("yolo10?/*/seed*/run_summary.json")})
-    if not found:
-        raise ConfigError(f"{root.path} holds no run summary; run `invoke ladder.n --root {root.path}` first")
-    return found
+    clock, faults = Clock(len(runs)), []
+    resume = "never" if request.resume == "never" else "auto"  # "must" was settled by the plan
+    for trajectory in runs:
+        try:
+            code = train(trajectory, root, dataset=dataset, checkpoint=checkpoint, resume=resume, clock=clock)
+        except LadderError as error:
+            if not request.keep_going or error.code in (Exit.INTERRUPTED, Exit.TERMINATED):
+                raise
+            faults.append(str(error))
+            continue
+        faults += finish(trajectory, root, code)
+    return faults
+
+
+def summaries(root: Root) -> list[Path]:
+    """Variant folders of a run root that hold summaries; a refused run's lies in the folder itself."""
+    cells = {path.parents[2] for path in root.path.glob("yolo10?/*/seed*/run_summary.json")}
+    return sorted(cells | {path.parent for path in root.path.glob("yolo10?/run_summary.json")})
 
 
 def compare(root: Root) -> str:
-    """Write the comparison of everything in a run root; returns its table and where the page is."""
+    """Write the comparison of everything in a run root; returns its table and where the page is.
+
+    Raises:
+        ConfigError: there is no summary yet.
+    """
+    found = summaries(root)
+    if not found:
+        raise ConfigError(f"{root.path} holds no run summary; run `invoke ladder.n --root {root.path}` first")
     gate: list[str | Path] = ["--gate", root.gate] if root.gate.exists() else []
-    call("qat-report", "compare", *summaries(root), *gate, "--out", root.path)
+    call("qat-report", "compare", *found, *gate, "--out", root.path)
     text = (root.path / "summary.md").read_text(encoding="utf-8").partition("\n## Stability")[0].strip()
     return f"{text}\n\n{root.path / 'index.html'}"

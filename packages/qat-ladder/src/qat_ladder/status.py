@@ -1,13 +1,17 @@
-"""`invoke ladder.status`: how far each cell of a run root is."""
+"""How far a run root is: read from what its folders hold, never from a record of intentions."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import attrs
 
 import qat_artifacts
 from qat_ladder.errors import ConfigError
+from qat_ladder.launch import error_in
 from qat_ladder.layout import Root
-from qat_ladder.plan import Cell, read_plan
+from qat_ladder.locking import holder
+from qat_ladder.plan import Cell, Plan, read_plan
+
+State = Literal["done", "interrupted", "failed", "waiting"]
 
 
 @attrs.frozen(kw_only=True)
@@ -24,21 +28,78 @@ class _Summary:
     metrics: _Metrics
 
 
-def _state(root: Root, cell: Cell) -> str:
+@attrs.frozen(kw_only=True)
+class _Run:
+    SCHEMA: ClassVar[str] = "qat-train/run"
+    VERSION: ClassVar[str] = "1.0"
+
+    status: Literal["running", "completed", "failed"]
+
+
+@attrs.frozen(kw_only=True)
+class CellStatus:
+    """`epochs` counts finished epochs of the cell's training run; `reason` says what is left to do, and why."""
+
+    variant: str
+    method: str
+    seed: int
+    state: State
+    epochs: int
+    final_value: float | None
+    reason: str
+
+
+def cell_status(root: Root, cell: Cell) -> CellStatus:
+    """One cell, from its summary, or else from its training run."""
+    state, final, reason = _state(root, cell)
+    return CellStatus(
+        variant=cell.variant,
+        method=cell.method,
+        seed=cell.seed,
+        state=state,
+        epochs=epochs_done(root, cell),
+        final_value=final,
+        reason=reason,
+    )
+
+
+def epochs_done(root: Root, cell: Cell) -> int:
+    """Finished epochs of the training run that a cell comes from."""
+    lines = root.trajectory(cell.variant, cell.arm, cell.seed) / "metrics.jsonl"
+    return lines.read_bytes().count(b"\n") if lines.exists() else 0
+
+
+def _state(root: Root, cell: Cell) -> tuple[State, float | None, str]:
     summary = root.summary(cell.variant, cell.method, cell.seed) / "run_summary.json"
+    run = root.trajectory(cell.variant, cell.arm, cell.seed)
     if summary.exists():
         view = qat_artifacts.read_view(summary, _Summary)
-        final = view.metrics.final_value
-        return view.status + (f", mAP50-95 {final:.4f}" if final is not None else "")
-    run = root.trajectory(cell.variant, cell.arm, cell.seed)
-    lines = run / "metrics.jsonl"
-    if lines.exists():
-        return f"{len(lines.read_text(encoding='utf-8').splitlines())} epochs trained"
-    return "waiting"
+        if view.status.startswith("completed"):
+            return "done", view.metrics.final_value, "nothing to do"
+    if not (run / "run.json").exists():
+        return "waiting", None, "not trained yet"
+    trained = qat_artifacts.read_view(run / "run.json", _Run).status
+    if trained == "failed":
+        return "failed", None, f"training failed: {error_in(run / 'log.txt')}"
+    if trained == "running":
+        return "interrupted", None, f"training stopped after epoch {epochs_done(root, cell)}"
+    return "interrupted", None, "trained; correction or summary is missing"
 
 
-def describe(root: Root) -> str:
-    """One line a cell.
+def statuses(root: Root, plan: Plan) -> list[CellStatus]:
+    """Every cell of a plan, in its order."""
+    return [cell_status(root, cell) for cell in plan.cells]
+
+
+def line(status: CellStatus) -> str:
+    """One line for people."""
+    number = f", mAP50-95 {status.final_value:.4f}" if status.final_value is not None else ""
+    left = "" if status.state == "done" else f": {status.reason}"
+    return f"{status.variant} {status.method:10} seed {status.seed}  {status.state}{number}{left}"
+
+
+def describe(root: Root, *, as_json: bool = False) -> str:
+    """Every cell of a run root, and who is at work there.
 
     Raises:
         ConfigError: the root holds no plan.
@@ -46,4 +107,10 @@ def describe(root: Root) -> str:
     plan = read_plan(root)
     if plan is None:
         raise ConfigError(f"{root.path} holds no ladder.json; run `invoke ladder.n --root {root.path}` first")
-    return "\n".join(f"{c.variant} {c.method:10} seed {c.seed}: {_state(root, c)}" for c in plan.cells)
+    found, busy = statuses(root, plan), holder(root)
+    if as_json:
+        cells = [qat_artifacts.unstructure(status) for status in found]
+        return qat_artifacts.dumps({"root": str(root.path), "busy": busy, "cells": cells}).rstrip()
+    done = sum(status.state == "done" for status in found)
+    head = [f"{root.path}: {done} of {len(found)} cells done"] + ([busy] if busy else [])
+    return "\n".join([*head, *map(line, found)])

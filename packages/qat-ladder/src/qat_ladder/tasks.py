@@ -23,9 +23,10 @@ _HELP = {
     "checkpoint": "Starting weights, a .pt file of Ultralytics.",
     "device": "cpu, auto or a CUDA index.",
     "root": "Run root; one root holds one plan, later calls extend it.",
-    "resume": "auto continues what was cut off, never starts over, must refuses to start anew.",
+    "resume": "auto continues what was cut off, never starts over, must takes no new cell.",
+    "keep-going": "Go on with other cells after a fault that all may share.",
     "trajectory": "shared: one run per seed gives all rows; separate: a run per row.",
-    "dry-run": "Print the plan and stop.",
+    "dry-run": "Print plan, cells with their state, and estimate; start and write nothing.",
     "config": "A TOML file of keys; may be repeated.",
     "set": "section.key=value; may be repeated.",
 }
@@ -47,7 +48,11 @@ def _exit(body: Callable[[], int]) -> None:
 
 def _flags(local: dict[str, Any]) -> dict[str, Any]:
     """A task's own flags among its local names."""
-    return {key: value for key, value in local.items() if key not in ("_context", "variant", "method", "out")}
+    return {
+        key: value
+        for key, value in local.items()
+        if key not in ("_context", "variant", "method", "out", "gate_root", "gate_summaries", "override_gate")
+    }
 
 
 def _request(variant: str, **flags: Any) -> Any:
@@ -66,6 +71,7 @@ def _request(variant: str, **flags: Any) -> Any:
         resume=choice("--resume", flags.get("resume", "auto"), ("auto", "never", "must")),
         trajectory=cast(Any, choice("--trajectory", flags.get("trajectory", "shared"), ("shared", "separate"))),
         dry_run=flags.get("dry_run", False),
+        keep_going=flags.get("keep_going", False),
         config=tuple(flags.get("config") or ()),
         settings=tuple(flags.get("set") or ()),
     )
@@ -84,6 +90,7 @@ def _ladder(variant: str, text: str) -> Any:
         resume: str = "auto",
         trajectory: str = "shared",
         dry_run: bool = False,
+        keep_going: bool = False,
         config: Any = None,
         set: Any = None,
     ) -> None:
@@ -101,7 +108,12 @@ def _ladder(variant: str, text: str) -> Any:
 
 
 @task(
-    help=_HELP | {"override-gate": "Start against a NO-GO; the reason is printed."},
+    help=_HELP
+    | {
+        "gate-root": "Run root of the evidence; --root itself without it.",
+        "gate-summaries": "The evidence as run_summary.json files, separated by commas.",
+        "override-gate": "Start against a NO-GO; the reason is kept in every later artifact.",
+    },
     iterable=["config", "set"],
     name="m",
 )
@@ -117,6 +129,9 @@ def ladder_m(  # noqa: PLR0917  # invoke makes a flag of every parameter
     resume: str = "auto",
     trajectory: str = "shared",
     dry_run: bool = False,
+    keep_going: bool = False,
+    gate_root: str = "",
+    gate_summaries: str = "",
     override_gate: str = "",
     config: Any = None,
     set: Any = None,
@@ -127,7 +142,9 @@ def ladder_m(  # noqa: PLR0917  # invoke makes a flag of every parameter
     def run() -> int:
         from qat_ladder.gating import run_m
 
-        return run_m(_request("yolo10m", **flags), override_gate)
+        return run_m(
+            _request("yolo10m", **flags), gate_root=gate_root, gate_summaries=gate_summaries, override=override_gate
+        )
 
     _exit(run)
 
@@ -160,15 +177,15 @@ def _pretrain(variant: str, text: str) -> Any:
     return task(help=own, iterable=["config", "set"], name=variant[-1])(body)
 
 
-@task(help={"root": _HELP["root"]})
-def status(_context: Any, root: str = "runs/ladder") -> None:
-    """How far each cell of a run root is."""
+@task(help={"root": _HELP["root"], "as-json": "One JSON document."})
+def status(_context: Any, root: str = "runs/ladder", as_json: bool = False) -> None:
+    """How far each cell of a run root is, what is left to do, and who is at work there."""
 
     def run() -> int:
         from qat_ladder.layout import Root
         from qat_ladder.status import describe
 
-        print(describe(Root(Path(root))))
+        print(describe(Root(Path(root)), as_json=as_json))
         return Exit.OK
 
     _exit(run)
@@ -179,10 +196,10 @@ def m(_context: Any, root: str = "runs/ladder", set: Any = None) -> None:
     """Decide whether yolov10m may start; exit 0 is GO, 4 is NO-GO."""
 
     def run() -> int:
-        from qat_ladder.gating import policy_path, run_gate
+        from qat_ladder.gating import run_gate
         from qat_ladder.layout import Root
 
-        return run_gate(Root(Path(root)), policy_path(PROJECT, tuple(set or ())))
+        return run_gate(Root(Path(root)), PROJECT, tuple(set or ()))
 
     _exit(run)
 
