@@ -1,5 +1,7 @@
 """Composition of the configuration: order, origins, and every fault at once."""
 
+from pathlib import Path
+
 import pytest
 import tomli
 from hypothesis import given
@@ -134,6 +136,37 @@ def test_the_profile_follows_the_data(request_for, tmp_path):
         request_for(profile="shrot").profile_name()
 
 
-def test_the_demo_of_a_variant_without_shipped_weights_says_how_to_make_them(request_for):
-    with pytest.raises(ConfigError, match=r"invoke pretrain\.s, then --checkpoint FILE"):
-        request_for(variant="yolo10s").resolve("baseline")
+def test_a_variant_without_shipped_weights_looks_where_pretraining_leaves_them(request_for, tmp_path):
+    config = request_for(variant="yolo10s").resolve("baseline").config
+    assert config.model.checkpoint == str(tmp_path / "pretrain" / "yolo10s" / "model.pt")
+
+
+@pytest.mark.parametrize("letter", "nsm")
+def test_a_variant_resolves_to_its_architecture_and_official_weights(request_for, tmp_path, letter):
+    resolved = request_for(variant=f"yolo10{letter}", coco_root=str(tmp_path), profile="full").resolve("ema+qc")
+    model = resolved.config.model
+    assert (model.variant, model.architecture) == (f"yolo10{letter}", f"yolov10{letter}")
+    assert Path(model.checkpoint).name == f"yolov10{letter}.pt"
+    assert resolved.origins["training.lr0"].origin.endswith(f"yolo10{letter}.toml [profiles.full]")
+
+
+def test_an_unknown_variant_names_those_there_are(request_for):
+    with pytest.raises(ConfigError, match=r"no variant 'yolo10x': .*\(there: yolo10m, yolo10n, yolo10s\)"):
+        request_for(variant="yolo10x").resolve("baseline")
+
+
+def test_a_variants_table_for_a_profile_wins_over_the_profile_and_loses_to_what_is_given(request_for, project):
+    variant = project / "configs" / "variants" / "yolo10n.toml"
+    variant.write_text(variant.read_text() + "\n[profiles.tiny.training]\nepochs = 9\nbatch = 4\n")
+    resolved = request_for(profile="tiny", settings=("training.batch=2",)).resolve("baseline")
+    assert (resolved.config.training.epochs, resolved.config.training.batch) == (9, 2)
+    assert request_for(profile="demo").resolve("baseline").config.training.epochs == 10
+
+
+def test_a_misspelt_profile_of_a_variant_is_named(request_for, project):
+    variant = project / "configs" / "variants" / "yolo10n.toml"
+    variant.write_text(variant.read_text() + "\n[profiles.ful.training]\nbatch = 4\n")
+    with pytest.raises(
+        ConfigError, match=r"yolo10n\.toml: \[profiles\.ful\] 'ful': expected one of .*did you mean full"
+    ):
+        request_for().resolve("baseline")

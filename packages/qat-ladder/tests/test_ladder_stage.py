@@ -1,6 +1,9 @@
 """A stage with the products replaced by scripts: order, arguments, failures, exit codes."""
 
 import json
+import os
+import pathlib
+import platform
 import signal
 import subprocess
 import sys
@@ -10,88 +13,13 @@ import filelock
 import pytest
 
 import qat_artifacts
-from qat_ladder import cells, dataset, gating, launch, stage, training
+from qat_ladder import cells, dataset, launch, stage, training
 from qat_ladder.cells import Clock
 from qat_ladder.errors import Busy, ConfigError, InputProblem, LadderError
 from qat_ladder.estimate import seconds_per_epoch, spell
 from qat_ladder.layout import Root
+from qat_ladder.locking import held, holder
 from qat_ladder.stage import run_stage
-
-# Stands for every product: notes its command line, behaves as BEHAVIOUR says, leaves what the next part looks for.
-SCRIPT = """
-import json, pathlib, sys
-here = pathlib.Path(__file__).parent
-args = sys.argv[1:]
-with (here / "calls.jsonl").open("a") as sink:
-    sink.write(json.dumps(args) + "\\n")
-behaviour = json.loads((here / "behaviour.json").read_text())
-option = lambda name: args[args.index(name) + 1]
-key = " ".join(args[:2])
-for pattern, code in behaviour.items():
-    if pattern in " ".join(args):
-        print("error: made to fail", file=sys.stderr)
-        if key == "qat-train run":
-            pathlib.Path(option("--out"), "run.json").write_text("{}")
-        sys.exit(code)
-if key == "qat-data prepare":
-    out = pathlib.Path(option("--out"))
-    out.mkdir(parents=True)
-    body = {"fingerprint": "ab" * 32, "classes": [{"name": "a"}], "train": {"images": 4, "notes": ["a note"]},
-            "val": {"images": 2, "notes": []}}
-    (out / "dataset.json").write_text(json.dumps(body))
-    print(json.dumps(body))
-elif key == "qat-data synth":
-    pathlib.Path(option("--out")).mkdir(parents=True)
-elif key == "qat-train inspect":
-    print(json.dumps({"names": ["a"], "nc": 1, "sha256": "cd" * 32}))
-elif key == "qat-train run":
-    print("noise \\r  epoch 1/2  mAP50-95 raw 0.1  ema 0.1  3.0 s  about 3 s left", file=sys.stderr)
-    pathlib.Path(option("--out"), "run.json").write_text(json.dumps({"out": option("--out")}))
-elif key == "qat-qc run":
-    out = pathlib.Path(option("--out"))
-    out.mkdir(parents=True)
-    import hashlib
-    sha = hashlib.sha256(pathlib.Path(option("--run"), "run.json").read_bytes()).hexdigest()
-    (out / "qc.json").write_text(json.dumps({"schema": "qat-qc/correction", "version": "1.0", "created_by": "x",
-        "inputs": [{"schema": "file", "sha256": sha, "path": "../run.json"}]}))
-elif key == "qat-report summarize":
-    out = pathlib.Path(option("--out"))
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "run_summary.json").write_text("{}")
-elif key == "qat-gate check":
-    print("decision")
-    pathlib.Path(option("--out")).write_text("{}")
-elif key == "qat-report compare":
-    pathlib.Path(option("--out"), "summary.md").write_text("# Table\\n\\n## Stability\\nmore")
-"""
-
-
-class Products:
-    def __init__(self, folder):
-        self.folder = folder
-        (folder / "product.py").write_text(SCRIPT)
-        self.behave({})
-
-    def behave(self, behaviour):
-        (self.folder / "behaviour.json").write_text(json.dumps(behaviour))
-
-    def argv(self, product, *arguments):
-        return [sys.executable, str(self.folder / "product.py"), product, *map(str, arguments)]
-
-    def calls(self):
-        path = self.folder / "calls.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
-        path.unlink(missing_ok=True)
-        return [json.loads(line) for line in lines]
-
-
-@pytest.fixture
-def products(tmp_path, monkeypatch):
-    folder = tmp_path / "products"
-    folder.mkdir()
-    fake = Products(folder)
-    monkeypatch.setattr(launch, "argv", fake.argv)
-    return fake
 
 
 def kinds(calls):
@@ -110,7 +38,13 @@ def test_one_run_per_seed_then_three_rows_then_the_comparison(products, request_
     assert "# Table" in shown.out
     assert "more" not in shown.out
     assert "index.html" in shown.out
-    for text in ("This is the demo", "run root", "estimate   2 training runs", "train: a note", "epoch 1/2"):
+    for text in (
+        "This is the demo",
+        "run root",
+        "estimate   2 of 2 training runs have epochs left",
+        "train: a note",
+        "epoch 1/2",
+    ):
         assert text in shown.err
     assert "estimate: about 9 s of training and validation left, 2 runs not finished" in shown.err
     assert "noise" not in shown.err
@@ -132,7 +66,7 @@ def test_the_specification_of_a_run_is_complete_and_absolute(products, request_f
     assert spec["data"]["dataset"] == str(tmp_path / "runs" / "data" / "abababababab")
     assert spec["model"]["checkpoint"].endswith("yolov10n-demo.pt")
     assert spec["ema"]["enabled"]
-    assert spec["overrides"] == {"training.device": "cpu"}
+    assert spec["overrides"] == {"training.device": "cpu", "profile": "demo"}
 
 
 def test_every_row_keeps_its_configuration_with_the_origin_of_each_key(products, request_for, tmp_path):
@@ -202,21 +136,98 @@ def test_a_dry_run_starts_and_writes_nothing(products, request_for, tmp_path, ca
     assert run_stage(request_for(dry_run=True)) == 0
     assert products.calls() == []
     assert not (tmp_path / "runs").exists()
-    assert "yolo10n ema+qc seed 1 from trajectory shared" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "  yolo10n ema+qc     seed 1  waiting: not trained yet, from trajectory shared" in shown
+    assert "estimate   2 of 2 training runs have epochs left, roughly" in shown
+    assert run_stage(request_for(dry_run=True, coco_root=str(tmp_path))) == 0
+    assert "not prepared yet" in capsys.readouterr().out
 
 
-def test_a_busy_root_is_refused(products, request_for, tmp_path):
+def test_a_busy_root_is_refused(products, request_for, tmp_path, monkeypatch):
     root = Root(tmp_path / "runs")
     root.path.mkdir()
-    with filelock.FileLock(root.lock), pytest.raises(Busy, match="another ladder is at work here") as found:
+    monkeypatch.setattr("qat_ladder.locking.PATIENCE", 0.0)
+    with filelock.FileLock(root.lock), pytest.raises(Busy, match="another ladder is at work here; wait") as found:
         run_stage(request_for())
     assert found.value.code == 5
+
+
+def test_a_busy_root_names_process_host_and_command(tmp_path, monkeypatch):
+    root = Root(tmp_path / "runs")
+    monkeypatch.setattr(sys, "argv", ["/somewhere/invoke", "ladder.n", "--seeds", "0,1"])
+    assert holder(root) is None
+    with held(root):
+        text = f"process {os.getpid()} on {platform.node()}: invoke ladder.n --seeds 0,1"
+        assert text in holder(root)
+        with pytest.raises(Busy, match=text), held(root, patience=0.0):
+            pass
+    assert holder(root) is None
+
+
+def test_the_lock_of_a_killed_ladder_holds_nobody_up(tmp_path):
+    code = (
+        "import os, pathlib, signal, sys\n"
+        "from qat_ladder.layout import Root\nfrom qat_ladder.locking import held\n"
+        "with held(Root(pathlib.Path(sys.argv[1]))):\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, tmp_path / "runs"], check=False).returncode == -signal.SIGKILL
+    with held(Root(tmp_path / "runs"), patience=0.0):
+        pass
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the parent's death is told to a child on Linux only")
+def test_a_product_dies_with_a_ladder_that_is_killed(tmp_path):
+    script = tmp_path / "slow.py"
+    script.write_text(
+        "import os, pathlib, sys, time\npathlib.Path(sys.argv[1]).write_text(str(os.getpid()))\ntime.sleep(60)\n"
+    )
+    code = (
+        "import pathlib, sys\nfrom qat_ladder import launch\n"
+        "launch.argv = lambda *a: [sys.executable, *a[0].split()]\n"
+        "launch.stream(sys.argv[1], log=pathlib.Path(sys.argv[2]), prefix='')\n"
+    )
+    pid = tmp_path / "pid"
+    parent = subprocess.Popen([sys.executable, "-c", code, f"{script} {pid}", str(tmp_path / "log.txt")])
+    while not (pid.exists() and pid.read_text()):
+        assert parent.poll() is None
+        time.sleep(0.02)
+    child = int(pid.read_text())
+    parent.kill()
+    parent.wait()
+    for _ in range(500):
+        if not alive(child):
+            break
+        time.sleep(0.02)
+    assert not alive(child)
+
+
+def alive(pid):
+    """Whether a process runs; one that nobody has waited for yet does not."""
+    try:
+        return "Z" not in pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+
+
+def test_must_takes_no_new_cell(products, request_for, tmp_path):
+    with pytest.raises(ConfigError, match=r"--resume must: .*does not hold all of these cells"):
+        run_stage(request_for(resume="must"))
+    run_stage(request_for(seeds=[0]))
+    assert run_stage(request_for(seeds=[0], resume="must")) == 0
+    with pytest.raises(ConfigError, match="use --resume auto to add them"):
+        run_stage(request_for(seeds=[0, 1], resume="must"))
+
+
+def test_keep_going_finishes_the_other_cells_and_ends_in_6(products, request_for, tmp_path):
+    products.behave({"shared/seed0": 7})
+    assert run_stage(request_for(keep_going=True)) == 6
+    assert (tmp_path / "runs/yolo10n/ema-qc/seed1/run_summary.json").exists()
+    assert not (tmp_path / "runs/yolo10n/ema-qc/seed0").exists()
 
 
 def test_other_classes_are_fine_tuned_first(products, request_for, tmp_path, monkeypatch, capsys):
     text = (products.folder / "product.py").read_text()
     text = text.replace('"names": ["a"], "nc": 1', '"names": ["b", "c"], "nc": 2')
-    text += '\nif key == "qat-train pretrain":\n    pathlib.Path(option("--out"), "model.pt").write_bytes(b"w")\n'
     (products.folder / "product.py").write_text(text)
     assert run_stage(request_for(seeds=[0])) == 0
     assert "qat-train pretrain" in kinds(products.calls())
@@ -228,7 +239,11 @@ def test_other_classes_are_fine_tuned_first(products, request_for, tmp_path, mon
     assert spec["training"]["epochs"] == 32
     run = tomli.loads((tmp_path / "runs/trajectories/yolo10n/shared/seed0/run.toml").read_text())
     assert run["model"]["checkpoint"] == str(folder / "model.pt")
-    assert run["overrides"] == {"pretrain.from": "yolov10n-demo.pt", "pretrain.epochs": 32}
+    assert run["overrides"] == {
+        "profile": "demo",
+        "pretrain.from": "yolov10n-demo.pt",
+        "pretrain.epochs": 32,
+    }
     assert "0 of the data set's 1 classes are among the 2" in capsys.readouterr().err
 
 
@@ -288,27 +303,6 @@ def test_a_correction_of_another_run_is_made_again(products, request_for, tmp_pa
     (products.folder / "product.py").write_text(text)
     run_stage(request_for(seeds=[0]))
     assert "qat-qc run" in kinds(products.calls())
-
-
-def gate_request(request_for, root):
-    return request_for(variant="yolo10m", seeds=[0], checkpoint="m.pt", root=root, dry_run=True)
-
-
-def test_m_is_refused_on_no_go_and_started_on_go_or_for_a_reason(products, request_for, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(gating, "argv", products.argv)
-    run_stage(request_for(seeds=[0]))
-    request = gate_request(request_for, tmp_path / "runs")
-    assert gating.run_m(request, "") == 0
-    products.behave({"qat-gate check": 4})
-    assert gating.run_m(request, "") == 4
-    assert "yolov10m is not started" in capsys.readouterr().err
-    assert gating.run_m(request, "a trial") == 0
-    assert "gate overridden: a trial" in capsys.readouterr().err
-
-
-def test_a_gate_over_nothing_says_what_to_run_first(request_for, tmp_path):
-    with pytest.raises(ConfigError, match=r"holds no run summary; run `invoke ladder\.n"):
-        gating.run_m(gate_request(request_for, tmp_path / "empty"), "")
 
 
 def test_data_that_changed_since_they_were_prepared_stop_the_ladder(products, request_for, tmp_path):
