@@ -102,9 +102,12 @@ def test_layer_types_that_one_side_lacks_are_named_and_all_are_counted(policy, l
     counts = {entry.type: entry.counts for entry in decision.structure}
     assert counts["dense"] == {"yolo10m": 1, "yolo10n": 2, "yolo10s": 2}
     assert counts.keys() == {"attention", "dense", "rep"}
-    assert "structure: yolo10m quantizes layer types that yolo10n and yolo10s do not have: attention" in decision.notes
     assert (
-        "structure: yolo10n and yolo10s quantize layer types that yolo10m does not have: "
+        "structure: quantized layer types of yolo10m that the evidence (yolo10n and yolo10s) lacks: attention"
+        in decision.notes
+    )
+    assert (
+        "structure: quantized layer types of yolo10n and yolo10s that yolo10m lacks: "
         "rep (1 in yolo10n, 1 in yolo10s)" in decision.notes
     )
 

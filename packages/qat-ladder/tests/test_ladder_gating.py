@@ -199,3 +199,14 @@ def test_weights_of_a_variant_for_the_drawn_data_are_made_once_and_kept(products
     assert "qat-train pretrain" not in kinds(products.calls())
     run = tomli.loads((tmp_path / "runs/trajectories/yolo10s/shared/seed0/run.toml").read_text())
     assert run["model"]["checkpoint"] == str(tmp_path / "pretrain" / "yolo10s" / "model.pt")
+
+
+def test_a_dry_run_of_the_gate_says_what_it_would_look_at(products, request_for, tmp_path, project, capsys):
+    root = Root(tmp_path / "runs")
+    assert run_gate(root, project, (), dry_run=True) == 0
+    assert f"root     {root.path}: no run summary yet\nplan     none yet" in capsys.readouterr().out
+    run_stage(request_for(seeds=[0]))
+    products.calls()
+    assert run_gate(root, project, (), dry_run=True) == 0
+    assert products.calls() == []
+    assert f"root     {root.path}: {root.path / 'yolo10n'}\nplan     {root.plan}" in capsys.readouterr().out

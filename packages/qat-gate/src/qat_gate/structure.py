@@ -37,9 +37,11 @@ def warnings(types: tuple[LayerType, ...], asked: str) -> list[str]:
     ]
     found = []
     if alone:
-        found.append(f"structure: {asked} quantizes layer types that {names} do not have: {', '.join(alone)}")
+        found.append(
+            f"structure: quantized layer types of {asked} that the evidence ({names}) lacks: {', '.join(alone)}"
+        )
     if missing:
-        found.append(f"structure: {names} quantize layer types that {asked} does not have: {', '.join(missing)}")
+        found.append(f"structure: quantized layer types of {names} that {asked} lacks: {', '.join(missing)}")
     return found
 
 

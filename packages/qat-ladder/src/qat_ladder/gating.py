@@ -75,22 +75,28 @@ def policy_path(project: Path, settings: tuple[str, ...] = ()) -> Path:
     return project / policy
 
 
-def run_gate(root: Root, project: Path, settings: tuple[str, ...]) -> int:
+def run_gate(root: Root, project: Path, settings: tuple[str, ...], *, dry_run: bool = False) -> int:
     """`invoke gate.m`: decide about the yolov10m run that would extend this root's plan; returns 0 or 4.
+
+    A dry run says what would be looked at, and returns 0.
 
     Raises:
         ConfigError: there is no such root.
         LadderError: the policy or a summary cannot be read.
     """
+    policy, evidence = policy_path(project, settings), evidence_of(root)
+    if dry_run:
+        found = ", ".join(map(str, evidence.summaries)) if summaries(root) else "no run summary yet"
+        print(f"policy   {policy}\nroot     {root.path}: {found}\nplan     {evidence.plan or 'none yet'}")
+        return Exit.OK
     if not root.path.is_dir():
         raise ConfigError(f"{root.path}: there is no such run root; run `invoke ladder.n --root {root.path}` first")
-    policy = policy_path(project, settings)
     with held(root):
         plan = read_plan(root)
         if plan is not None:
             resolved = _as_planned(plan, root, project)
             _write_request(resolved, root, seeds=sorted({cell.seed for cell in plan.cells}), plan=plan)
-        code = decide(root, policy, evidence_of(root), request=root.request(M) if plan else None)
+        code = decide(root, policy, evidence, request=root.request(M) if plan else None)
         if summaries(root):
             compare(root)
     print(root.gate)

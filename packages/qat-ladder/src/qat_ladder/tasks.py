@@ -191,15 +191,18 @@ def status(_context: Any, root: str = "runs/ladder", as_json: bool = False) -> N
     _exit(run)
 
 
-@task(help={"root": _HELP["root"], "set": "gate.policy=FILE"}, iterable=["set"])
-def m(_context: Any, root: str = "runs/ladder", set: Any = None) -> None:
+@task(
+    help={"root": _HELP["root"], "dry-run": "Say what would be looked at and stop.", "set": "gate.policy=FILE"},
+    iterable=["set"],
+)
+def m(_context: Any, root: str = "runs/ladder", dry_run: bool = False, set: Any = None) -> None:
     """Decide whether yolov10m may start; exit 0 is GO, 4 is NO-GO."""
 
     def run() -> int:
         from qat_ladder.gating import run_gate
         from qat_ladder.layout import Root
 
-        return run_gate(Root(Path(root)), PROJECT, tuple(set or ()))
+        return run_gate(Root(Path(root)), PROJECT, tuple(set or ()), dry_run=dry_run)
 
     _exit(run)
 

@@ -210,11 +210,14 @@ def convolution_sites(model: nn.Module) -> list[Site]:
             "head-last": name in head_last,
             "dfl": name in dfl,
         }
-        sites.append(Site(name=name, places=frozenset(k for k, found in places.items() if found), kind=conv_kind(module)))
+        sites.append(
+            Site(name=name, places=frozenset(k for k, found in places.items() if found), kind=conv_kind(module))
+        )
     return sites
 
 
 def conv_kind(conv: nn.Conv2d) -> Kind:
+    """Depthwise, pointwise (1x1) or dense."""
     if conv.groups == conv.in_channels and conv.groups > 1:
         return "depthwise"
     return "pointwise" if conv.kernel_size == (1, 1) else "dense"
