@@ -77,11 +77,16 @@ def _request(variant: str, **flags: Any) -> Any:
     )
 
 
-def _ladder(variant: str, text: str) -> Any:
+_ROWS = "baseline,ema,ema+qc"
+# What part of the gain is averaging, what is fresh batch norm statistics, what is the correction itself? One trajectory.
+_ATTRIBUTION = "baseline,bn,ema,ema+bn,ema+qc,ema+bn+qc,qc"
+
+
+def _ladder(variant: str, text: str, rows: str = _ROWS) -> Any:
     def body(  # noqa: PLR0917  # invoke makes a flag of every parameter
         _context: Any,
         seeds: str = "0,1",
-        methods: str = "baseline,ema,ema+qc",
+        methods: str = rows,
         profile: str = "",
         coco_root: str = "",
         checkpoint: str = "",
@@ -120,7 +125,7 @@ def _ladder(variant: str, text: str) -> Any:
 def ladder_m(  # noqa: PLR0917  # invoke makes a flag of every parameter
     _context: Any,
     seeds: str = "0,1",
-    methods: str = "baseline,ema,ema+qc",
+    methods: str = _ROWS,
     profile: str = "",
     coco_root: str = "",
     checkpoint: str = "",
@@ -264,7 +269,7 @@ def check(_context: Any, path: str) -> None:
 @task(
     help={
         "variant": "yolo10n, yolo10s or yolo10m.",
-        "method": "baseline, ema, ema+qc or a file of yours.",
+        "method": "Name of a file in configs/methods.",
         **{k: _HELP[k] for k in ("profile", "coco-root", "checkpoint", "device", "config", "set")},
     },
     iterable=["config", "set"],
@@ -334,12 +339,18 @@ def schemas(_context: Any) -> None:
 
 
 def collection() -> Collection:
-    """Every task: ladder, pretrain, gate, data, config, docs, report, doctor."""
+    """Every task: ladder, attribution, pretrain, gate, data, config, docs, report, doctor."""
     ladder = Collection("ladder")
+    attribution = Collection("attribution")
     pretrain = Collection("pretrain")
     for letter, name in (("n", "yolov10n"), ("s", "yolov10s")):
         variant = f"yolo10{letter}"
         ladder.add_task(_ladder(variant, f"Train, correct and compare {name} over seeds."))
+        about = (
+            f"What makes {name} better: averaging, fresh batch norm statistics, or the correction?\n\n"
+            f"The task ladder.{letter} with --methods {_ATTRIBUTION}: seven rows of one training run per seed."
+        )
+        attribution.add_task(_ladder(variant, about, _ATTRIBUTION))
     for letter in "nsm":
         pretrain.add_task(_pretrain(f"yolo10{letter}", f"Train floating-point weights of yolov10{letter}."))
     ladder.add_task(ladder_m)
@@ -353,7 +364,7 @@ def collection() -> Collection:
     config.add_task(show)
     docs = Collection("docs")
     docs.add_task(schemas)
-    root = Collection(ladder, pretrain, gate, data, config, docs)
+    root = Collection(ladder, attribution, pretrain, gate, data, config, docs)
     root.add_task(report)
     root.add_task(doctor)
     return root
