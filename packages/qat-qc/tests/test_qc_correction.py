@@ -76,6 +76,38 @@ def test_training_visits_each_image_once_and_moves_nothing_but_gamma_and_beta(ta
         assert not torch.equal(layer.beta, torch.zeros_like(layer.beta))
 
 
+@pytest.mark.parametrize(("one", "other", "identical"), [("gamma", "beta", 0.0), ("beta", "gamma", 1.0)])
+def test_training_of_one_parameter_leaves_the_other_at_the_identity(task, one, other, identical):
+    correction = identity(task.model, task.layers())
+    train(task.model, correction, task.batches, task.loss, images=12, lr=1e-2, parameters=(one,))
+    for layer in correction.layers:
+        assert torch.equal(getattr(layer, other), torch.full_like(getattr(layer, other), identical))
+        assert not torch.equal(getattr(layer, one), torch.full_like(getattr(layer, one), 1.0 - identical))
+        assert all(p.requires_grad for p in (layer.gamma, layer.beta))
+
+
+def test_a_fixed_parameter_that_moves_is_an_error(task):
+    correction = identity(task.model, task.layers())
+
+    def loss(batch):
+        with torch.no_grad():
+            correction.layers[0].beta.add_(1e-3)
+        return task.loss(batch)
+
+    with pytest.raises(CorrectionError, match="training of gamma alone moved the other one"):
+        train(task.model, correction, task.batches, loss, images=12, parameters=("gamma",))
+
+
+def test_nothing_to_train_is_the_callers_mistake(task):
+    correction = identity(task.model, task.layers())
+    with pytest.raises(ValueError, match=r"parameters must be gamma, beta or both, found \(\)"):
+        train(task.model, correction, task.batches, task.loss, images=12, parameters=())
+    with pytest.raises(ValueError, match=r"found \('gamma', 'delta'\)"):
+        train(task.model, correction, task.batches, task.loss, images=12, parameters=("gamma", "delta"))
+    with pytest.raises(ValueError, match="no layer to train"):
+        train(task.model, Correction(layers=()), task.batches, task.loss, images=12)
+
+
 def test_training_lowers_the_loss(task):
     correction = identity(task.model, task.layers())
 
@@ -226,6 +258,45 @@ def test_reestimation_without_batches_leaves_everything():
     with pytest.raises(CorrectionError, match="no batch to estimate"):
         reestimate_bn(model, [], model)
     assert all(torch.equal(model.state_dict()[k], v) for k, v in before.items())
+
+
+@pytest.mark.parametrize("after", [0, 2])
+def test_reestimation_that_breaks_off_leaves_everything(task, after):
+    before = copy.deepcopy(task.model.state_dict())
+
+    def forward(batch):
+        if len(task.visits) > 4 * after:
+            raise RuntimeError("no memory")
+        task.forward(batch)
+
+    with pytest.raises(RuntimeError, match="no memory"):
+        reestimate_bn(task.model, (batch for batch, _ in task.batches(0)), forward)
+    assert all(torch.equal(task.model.state_dict()[k], v) for k, v in before.items())
+    assert not any(m.training for m in task.model.modules())
+
+
+def test_reestimation_from_what_is_not_finite_is_refused(task):
+    before = copy.deepcopy(task.model.state_dict())
+    with pytest.raises(CorrectionError, match=r"bn1\.running_mean is not finite after re-estimation"):
+        reestimate_bn(task.model, [task.x * float("nan")], task.model)
+    assert all(torch.equal(task.model.state_dict()[k], v) for k, v in before.items())
+
+
+def test_reestimation_that_moves_a_weight_is_refused(task):
+    def forward(batch):
+        task.model(batch)
+        task.model.conv1.weight.mul_(2)
+
+    with pytest.raises(CorrectionError, match=r"re-estimation moved conv1\.weight"):
+        reestimate_bn(task.model, [task.x], forward)
+
+
+def test_a_norm_that_no_pass_reaches_keeps_its_statistics(task):
+    task.model.spare = nn.BatchNorm2d(3)
+    task.model.spare.running_mean.fill_(5)
+    assert reestimate_bn(task.model, [task.x], task.model) == 2
+    assert torch.equal(task.model.spare.running_mean, torch.full((3,), 5.0))
+    assert reestimate_bn(nn.BatchNorm2d(3), [task.x], lambda _: None) == 0
 
 
 def test_a_correction_of_nothing_has_no_parameters():

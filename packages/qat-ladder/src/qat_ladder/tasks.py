@@ -78,7 +78,7 @@ def _request(variant: str, **flags: Any) -> Any:
 
 
 _ROWS = "baseline,ema,ema+qc"
-# What part of the gain is averaging, what is fresh batch norm statistics, what is the correction itself? One trajectory.
+# Which part of a gain is averaging, which fresh batch norm statistics, which the correction itself? One trajectory.
 _ATTRIBUTION = "baseline,bn,ema,ema+bn,ema+qc,ema+bn+qc,qc"
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+EXAMPLES = """\b
+Examples:
+  qat-qc run --run runs/n-seed0 --out runs/n-seed0/qc
+  qat-qc run --run runs/n-seed0 --out runs/n-seed0/bn --stages bn --weights raw
+  qat-qc run --run runs/n-seed0 --out runs/n-seed0/bn-beta --stages bn,qc --train beta
+"""
+
 FAILURES: dict[type[Exception], Exit] = {
     TaskError: Exit.ENVIRONMENT,
     CorrectionError: Exit.CELL_FAILED,
@@ -24,10 +32,23 @@ FAILURES: dict[type[Exception], Exit] = {
 }
 
 
+def _names(allowed: tuple[str, ...]) -> Callable[[click.Context, click.Parameter, str], tuple[str, ...]]:
+    """A click callback: some of the allowed names, separated by commas, in their order."""
+
+    def parse(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
+        found = tuple(part.strip() for part in value.split(","))
+        if list(found) != [name for name in allowed if name in found]:
+            choices = " | ".join([*allowed, ",".join(allowed)])
+            raise click.BadParameter(f"expected {choices}, found {value!r}")
+        return found
+
+    return parse
+
+
 @click.group()
 @click.version_option(package_name="qat-qc")
 def cli() -> None:
-    """Quantization Correction of a finished run."""
+    """Quantization Correction and batch norm re-estimation of a finished run."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
 
 
@@ -54,24 +75,27 @@ class _Reporter:
         )
 
 
-@cli.command()
+@cli.command(epilog=EXAMPLES)
 @click.option("--run", "run_dir", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True,
               help="Folder of a completed run.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of qc.json and the checkpoint.")
 @click.option(
     "--weights", type=click.Choice(["ema", "raw"]), default="ema", show_default=True, help="Start from these."
 )
-@click.option("--epochs", type=click.IntRange(min=1), default=1, show_default=True, help="Passes over the images.")
-@click.option("--lr", type=click.FloatRange(min=0, min_open=True), default=1e-4, show_default=True, help="Of Adam.")
+@click.option("--stages", default="qc", show_default=True, metavar="qc|bn|bn,qc", callback=_names(("bn", "qc")),
+              help="bn re-estimates batch norm statistics, qc trains and folds corrections.")  # fmt: skip
+@click.option("--train", "parameters", default="gamma,beta", show_default=True, metavar="gamma,beta|gamma|beta",
+              callback=_names(("gamma", "beta")), help="What qc trains; the other stays as it is.")  # fmt: skip
+@click.option("--epochs", type=click.IntRange(min=1), default=1, show_default=True, help="Passes of qc.")
+@click.option(
+    "--lr", type=click.FloatRange(min=0, min_open=True), default=1e-4, show_default=True, help="Adam's, in qc."
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Order of the images.")
 @click.option("--task", help="Entry point that provides the model, where several are installed.")
 @click.option("--device", help="cpu, auto or a CUDA index; the run's own by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print qc.json on stdout.")
 def run(run_dir: Path, out: Path, task: str | None, device: str | None, as_json: bool, **options: Any) -> None:
-    """Correct the final weights of a run, fold the correction away, and measure before and after.
-
-    Example: qat-qc run --run runs/n-seed0 --out runs/n-seed0/qc
-    """
+    """Correct the final weights of a run, fold corrections away, and measure before and after."""
     from qat_qc.running import correct, load_task
 
     try:

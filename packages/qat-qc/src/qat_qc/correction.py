@@ -4,8 +4,9 @@ Gupta & Asthana, "Reducing the Side-Effects of Oscillations in Training of Quant
 arXiv:2311.05109), section 3.4.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Literal, get_args
 
 import attrs
 import torch
@@ -14,6 +15,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from qat_qc.errors import CorrectionError
 from qat_qc.protocol import Layer
+
+Parameter = Literal["gamma", "beta"]
+PARAMETERS: tuple[Parameter, ...] = get_args(Parameter)
 
 
 @attrs.frozen(kw_only=True)
@@ -26,7 +30,7 @@ class LayerCorrection:
     beta: nn.Parameter
 
     @property
-    def form(self) -> str:
+    def form(self) -> Literal["batch-norm", "bias"]:
         """Where it folds: "batch-norm" into the norm, "bias" into scale and bias of the convolution itself."""
         return "bias" if self.batch_norm is None else "batch-norm"
 
@@ -37,9 +41,10 @@ class Correction:
 
     layers: tuple[LayerCorrection, ...]
 
-    def parameters(self) -> list[nn.Parameter]:
-        """Every gamma and beta; a convolution's own parameters are none of them."""
-        return [parameter for layer in self.layers for parameter in (layer.gamma, layer.beta)]
+    def parameters(self, names: Collection[Parameter] = PARAMETERS) -> list[nn.Parameter]:
+        """Every gamma and beta, or those in `names`; a convolution's own parameters are none of them."""
+        by_name = [{"gamma": layer.gamma, "beta": layer.beta} for layer in self.layers]
+        return [parameter for layer in by_name for name, parameter in layer.items() if name in names]
 
 
 def identity(model: nn.Module, layers: Iterable[Layer]) -> Correction:

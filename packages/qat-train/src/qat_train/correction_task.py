@@ -104,6 +104,10 @@ class CorrectionTask:
             moved["img"] = moved["img"].float() / 255
             yield moved, [str(path) for path in batch["im_file"]]
 
+    def forward(self, batch: dict[str, Any]) -> object:
+        """Predictions for a batch, in the modes that the model is in. Both heads run, and every batch norm with them."""
+        return self.model(batch["img"])
+
     def loss(self, batch: dict[str, Any]) -> Tensor:
         """The task's loss, mean over the batch, a scalar.
 
