@@ -105,7 +105,7 @@ class CorrectionTask:
             yield moved, [str(path) for path in batch["im_file"]]
 
     def forward(self, batch: dict[str, Any]) -> object:
-        """Predictions for a batch, in the modes that the model is in. Both heads run, and every batch norm with them."""
+        """Predictions for a batch, in the modes that the model is in; both heads run, with every batch norm."""
         return self.model(batch["img"])
 
     def loss(self, batch: dict[str, Any]) -> Tensor:
