@@ -102,7 +102,7 @@ def check_checkpoints(root):
     for method, folder, series in (
         ("baseline", "checkpoint", "raw"),
         ("ema", "checkpoint", "ema"),
-        ("ema-qc", "qc", "corrected"),
+        ("ema-qc", "qc/ema-qc", "corrected"),
     ):
         model, checkpoint = load_checkpoint(run / folder / "checkpoint.json", series)
         assert_on_grid(model, checkpoint.quantization.quantized_layers)
@@ -158,6 +158,67 @@ def test_the_same_command_again_trains_nothing(rung, data):
     assert (log.stat().st_mtime_ns, numbers(root, "ema-qc")) == before
 
 
+@pytest.fixture(scope="module")
+def rows(rung, data):
+    """Three more corrections of the trained run in the same root; the run itself before and after."""
+    root = rung[0]
+    run = root / "trajectories/yolo10n/shared/seed0/run.json"
+    before = run.read_bytes()
+    done = ladder(data, root, "--methods", "ema+bn,ema+qc-beta,ema+bn+qc")
+    assert done.returncode == 0, done.stderr
+    return root, before, run.read_bytes(), done
+
+
+def test_other_corrections_of_a_finished_run_train_nothing(rows):
+    root, before, after, done = rows
+    assert before == after
+    assert "batch norm statistics re-estimated" in done.stderr
+    corrections = root / "trajectories/yolo10n/shared/seed0/qc"
+    assert {p.name for p in corrections.iterdir()} == {"ema-qc", "ema-bn", "ema-qc-beta", "ema-bn-qc"}
+    assert all(f"| {name} |" in done.stdout for name in ("ema+qc", "ema+bn", "ema+qc-beta", "ema+bn+qc"))
+    found = [summary(root, name) for name in ("ema-bn", "ema-qc-beta", "ema-bn-qc")]
+    assert {f["trajectory_id"] for f in found} == {"yolo10n/shared/seed0"}
+    assert [len(f["metrics"]["history"]) for f in found] == [7, 7, 7]
+    assert all(f["metrics"]["history"][:6] == summary(root, "ema")["metrics"]["history"] for f in found)
+
+
+def correction(root, method):
+    return json.loads((root / f"trajectories/yolo10n/shared/seed0/qc/{method}/qc.json").read_text())
+
+
+def test_each_correction_did_what_its_name_says_and_no_more(rows):
+    root = rows[0]
+    bn, beta, both, qc = (correction(root, m) for m in ("ema-bn", "ema-qc-beta", "ema-bn-qc", "ema-qc"))
+    assert [c["stages"] for c in (bn, beta, both, qc)] == [["bn"], ["qc"], ["bn", "qc"], ["qc"]]
+    assert (bn["layers"], bn["steps"], bn["loss"], bn["folding"], bn["trained"]) == ([], 0, None, None, [])
+    assert {(r["gamma_min"], r["gamma_max"]) for r in beta["layers"]} == {(1.0, 1.0)}
+    assert any(r["beta_abs_max"] > 0 for r in beta["layers"])
+    assert both["batch_norms"] == bn["batch_norms"] > 80
+    skipped = {r["name"] for r in bn["skipped"]}
+    assert "model.22.m.0.cv1.2.conv" in skipped  # a reparameterised RepVGGDW
+    assert skipped == {r["name"] for r in both["skipped"]}
+    assert len({c["before"]["weights_sha256"] for c in (bn, beta, both, qc)}) == 1
+    assert len({c["after"]["weights_sha256"] for c in (bn, beta, both, qc)}) == 4
+
+
+def test_fresh_statistics_are_all_that_changes(rows):
+    import torch
+
+    from qat_train.checkpoint import load_checkpoint
+    from qat_train.evaluator import hash_weights
+    from qat_train.insertion import assert_on_grid
+
+    run = rows[0] / "trajectories/yolo10n/shared/seed0"
+    before = load_checkpoint(run / "checkpoint/checkpoint.json", "ema")[0].state_dict()
+    model, checkpoint = load_checkpoint(run / "qc/ema-bn/checkpoint.json", "corrected")
+    assert_on_grid(model, checkpoint.quantization.quantized_layers)
+    assert hash_weights(model) == correction(rows[0], "ema-bn")["after"]["weights_sha256"]
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    means = {name for name in before if name.endswith("running_mean")}
+    assert means <= changed
+    assert {name.rpartition(".")[2] for name in changed} == {"running_mean", "running_var", "num_batches_tracked"}
+
+
 def test_another_key_in_the_same_root_exits_2_with_both_values(rung, data):
     done = ladder(data, rung[0], "--set", "training.epochs=7")
     assert done.returncode == 2
@@ -175,11 +236,11 @@ def test_the_gate_says_no_go_with_every_unmet_criterion(rung):
     assert "yolo10s" in done.stdout
 
 
-def test_status_lists_every_cell(rung):
-    done = invoke("ladder.status", "--root", rung[0])
+def test_status_lists_every_cell(rows):
+    done = invoke("ladder.status", "--root", rows[0])
     assert done.returncode == 0
-    assert len(done.stdout.strip().splitlines()) == 3
-    assert "completed" in done.stdout
+    assert len(done.stdout.strip().splitlines()) == 1 + 6
+    assert "6 of 6 cells done" in done.stdout
 
 
 def test_separate_trajectories_give_the_same_numbers_bit_for_bit(rung, data, tmp_path):
@@ -199,6 +260,8 @@ def test_separate_trajectories_give_the_same_numbers_bit_for_bit(rung, data, tmp
         (("ladder.n", "--methods", "emaqc"), 2, "did you mean ema-qc"),
         (("ladder.n", "--profile", "demmo"), 2, "did you mean demo"),
         (("ladder.n", "--set", "training.epochz=3"), 2, "training.epochz: unknown key (did you mean epochs?)"),
+        (("ladder.n", "--methods", "ema+qc", "--set", "quantization.bits=32"), 2, "has nothing to correct"),
+        (("attribution.s",), 2, "invoke pretrain.s"),
         (("ladder.n", "--resume", "sometimes"), 2, "expected one of auto, never, must"),
         (("ladder.s",), 2, "invoke pretrain.s"),
         (("report", "--root", "nowhere"), 2, "holds no run summary"),

@@ -67,6 +67,48 @@ def test_all_faults_come_at_once_with_file_key_and_nearest_name(request_for, tmp
         assert any(text in line for line in lines), text
 
 
+def test_an_open_section_takes_any_name_and_checks_every_value(request_for, tmp_path):
+    resolved = request_for(settings=("interventions.dampening=0.1", "interventions.own=2")).resolve("baseline")
+    assert resolved.config.interventions == {"dampening": 0.1, "own": 2.0}
+    assert "dampening = 0.1" in render(resolved).partition("[interventions]")[2].partition("[ema]")[0]
+    assert "[interventions]" not in render(request_for().resolve("baseline"))
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text("[interventions]\ndampening = -1\nfreezing = 'yes'\n[interventions.distillation]\nweight = 1\n")
+    with pytest.raises(ConfigError) as found:
+        request_for(config=(str(wrong),)).resolve("baseline")
+    lines = str(found.value).splitlines()
+    assert len(lines) == 4
+    for text in (
+        "interventions.dampening: must be a finite number above 0, found -1.0",
+        "interventions.distillation: ",
+        "interventions.freezing: ",
+        "expected a finite number, found str 'yes'",
+    ):
+        assert any("wrong.toml" in line and text in line for line in lines), text
+
+
+@pytest.mark.parametrize(
+    ("method", "setting", "text"),
+    [
+        ("ema+qc", "quantization.bits=32", "has nothing to correct; choose fp32 or fp32+ema"),
+        ("learned", "quantization.bits=32", "quantization.learned = true, but 32 bits have no scales"),
+        ("learned", "training.optimizer=SGD", "learned scales need Adam or AdamW"),
+        ("fp32", "quantization.bits=4", "quantization.bits: the method 'fp32' sets it to 32; under another value"),
+        ("ema+bn", "qc.stages=qc", "qc.stages: the method 'ema+bn' sets it to 'bn'"),
+        ("baseline", "quantization.bits=16", "must lie in [2, 8], or be 32 for floating point, found 16"),
+        ("baseline", "qc.stages=qc,bn", "qc.stages: "),
+        ("baseline", "qc.train=delta", "qc.train: "),
+        ("baseline", "quantization.scale_lr=0", "must be a finite number above 0"),
+    ],
+)
+def test_parts_that_exclude_each_other_are_refused(request_for, method, setting, text):
+    with pytest.raises(ConfigError) as found:
+        request_for(settings=(setting,)).resolve(method)
+    assert found.value.code == 2
+    assert text in str(found.value)
+    assert f"--set {setting}: " in str(found.value) or method == "learned"
+
+
 def test_a_missing_key_is_named():
     with pytest.raises(ConfigError, match=r"training\.epochs is missing"):
         compose([])

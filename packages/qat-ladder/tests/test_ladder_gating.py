@@ -6,6 +6,7 @@ import pytest
 import tomli
 
 import qat_artifacts
+from qat_ladder.asking import ask
 from qat_ladder.errors import ConfigError
 from qat_ladder.gating import run_gate, run_m
 from qat_ladder.layout import Root
@@ -68,6 +69,24 @@ def test_the_gate_is_told_plan_policy_request_and_where_the_summaries_are(produc
     assert asked.dataset.fingerprint == "ab" * 32
     assert (asked.method, asked.averaged, asked.corrected) == ("ema+qc", True, True)
     assert asked.quantization.layers[0].type == "Conv dense 3x3"
+
+
+def test_a_floating_point_control_is_asked_for_as_its_record_will_say(products, request_for, weights, tmp_path):
+    asked = request_for(variant="yolo10m", checkpoint=weights, settings=("interventions.distillation=0.5",))
+    found = ask(asked.resolve("fp32"), Root(tmp_path / "runs"), seeds=[0], fingerprint="")
+    block = found.quantization
+    assert (block.mode, block.library, block.weight_bit_width, block.policy) == ("fp32", "none", None, "none")
+    assert block.layers == ()
+    assert found.training.interventions == {"distillation": 0.5}
+    assert kinds(products.calls()) == []
+
+
+def test_the_row_that_is_asked_for_is_the_first_with_a_correction(products, request_for, weights, tmp_path):
+    run_stage(request_for(seeds=[0]))
+    products.behave({"qat-gate check": 4})
+    names = ["baseline", "bn", "ema+bn", "ema+qc", "ema+bn+qc"]
+    run_m(request_for(variant="yolo10m", seeds=[0], checkpoint=weights, methods=names))
+    assert qat_artifacts.read(tmp_path / "runs/yolo10m/request.json", RunRequest).method == "ema+qc"
 
 
 def test_a_go_starts_the_stage_in_the_same_plan_and_clears_an_earlier_refusal(products, request_for, m, tmp_path):
@@ -165,7 +184,7 @@ def test_a_dry_run_shows_the_decision_and_writes_nothing(products, request_for, 
     products.behave({"qat-gate check": 4})
     assert run_m(request_for(variant="yolo10m", seeds=[0], checkpoint=weights, dry_run=True)) == 0
     assert sorted((tmp_path / "runs").rglob("*")) == before
-    assert "yolo10m baseline   seed 0  waiting: not trained yet" in capsys.readouterr().out
+    assert "yolo10m baseline       seed 0  waiting: not trained yet" in capsys.readouterr().out
 
 
 def test_gate_m_asks_for_the_run_that_the_plan_would_hold(products, request_for, tmp_path, project):

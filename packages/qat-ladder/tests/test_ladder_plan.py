@@ -27,15 +27,80 @@ def test_separate_trajectories_have_an_arm_each(request_for):
     assert arms == {"baseline": "baseline", "ema": "ema", "ema+qc": "ema-qc"}
 
 
-def test_a_method_that_changes_training_has_an_arm_of_its_own(request_for, project):
-    (project / "configs" / "methods" / "slow.toml").write_text(
-        '[method]\nname = "slow"\nweights = "raw"\ncorrection = false\n[training]\nlr0 = 1e-5\n'
+def write_method(project, name, text):
+    (project / "configs" / "methods" / f"{name}.toml").write_text(
+        f'[method]\nname = "{name}"\nweights = "raw"\ncorrection = false\n{text}'
     )
+
+
+def arms(request, names, mode="shared"):
+    return {name: arm_of(request.resolve(name), mode) for name in names}
+
+
+def test_methods_that_set_the_same_training_keys_share_a_run_that_is_named_by_them(request_for):
+    wanted = {
+        "shared": "baseline bn qc ema ema+bn ema+qc ema+bn+qc ema+qc-beta ema+qc-gamma",
+        "learned-true": "learned learned+ema learned+ema+bn learned+ema+qc",
+        "granularity-per-tensor_learned-true": "paper paper+ema paper+ema+qc",
+        "dampening-0.1": "dampening dampening+ema",
+        "freezing-0.02": "freezing freezing+ema",
+        "distillation-1.0": "distill distill+ema",
+        "bits-32": "fp32 fp32+ema",
+    }
+    expected = {name: arm for arm, names in wanted.items() for name in names.split()}
+    assert arms(request_for(), expected) == expected
+    assert arms(request_for(), ["learned+ema"], "separate") == {"learned+ema": "learned-ema"}
+
+
+def test_every_shipped_method_names_itself_and_its_source(request_for, project):
+    files = sorted((project / "configs" / "methods").glob("*.toml"))
+    assert len(files) == 24
+    for path in files:
+        method = request_for().resolve(path.stem).config.method
+        assert method.name.replace("+", "-") == path.stem
+        first = path.read_text().splitlines()[0]
+        assert first.startswith("# ")
+        comment = path.read_text().partition("[method]")[0]
+        assert path.stem == "baseline" or "arXiv" in comment or "(ours)" in comment
+
+
+def test_a_method_that_changes_training_has_an_arm_of_its_own(request_for, project):
+    write_method(project, "slow", "[training]\nlr0 = 1e-5\n")
+    write_method(project, "special", '[quantization]\npolicy = "my rules/own.toml"\n')
     request = request_for(methods=["baseline", "slow"])
-    assert [arm_of(request.resolve(m), "shared") for m in request.methods] == ["shared", "slow"]
+    assert arms(request, ["baseline", "slow"]) == {"baseline": "shared", "slow": "lr0-1e-05"}
+    assert arms(request, ["special"])["special"].startswith("policy-")
+    assert "/" not in arms(request, ["special"])["special"]
     plan = plan_of(request)
     assert plan.keys["*"]["training.lr0"] == 5e-4
     assert plan.keys["yolo10n/slow"]["training.lr0"] == 1e-5
+
+
+def test_a_method_whose_file_changed_its_training_is_refused(request_for, project, tmp_path):
+    write_method(project, "slow", "[training]\nlr0 = 1e-5\n")
+    old = plan_of(request_for(methods=["slow"]))
+    write_method(project, "slow", "[training]\nlr0 = 1e-5\nlrf = 0.5\n")
+    with pytest.raises(
+        ConfigError, match=r"slow of yolo10n is trained as 'lr0-1e-05' there and as 'lr0-1e-05_lrf-0\.5' now"
+    ):
+        extend(old, plan_of(request_for(methods=["slow"])), Root(tmp_path))
+
+
+def test_an_intervention_that_is_new_changed_or_gone_is_refused(request_for, tmp_path):
+    root, given = Root(tmp_path), "interventions.dampening=0.2"
+    plain, damped = plan_of(request_for()), plan_of(request_for(settings=(given,)))
+    with pytest.raises(ConfigError, match=r"interventions\.dampening is not set there and 0\.2 now"):
+        extend(plain, damped, root)
+    with pytest.raises(ConfigError, match=r"interventions\.dampening is 0\.2 there and not set now"):
+        extend(damped, plain, root)
+    with pytest.raises(ConfigError, match=r"interventions\.dampening is 0\.2 there and 0\.3 now"):
+        extend(damped, plan_of(request_for(settings=("interventions.dampening=0.3",))), root)
+    more = plan_of(request_for(methods=["dampening"], settings=(given,)))
+    assert {c.arm for c in extend(damped, more, root).cells} == {"shared", "dampening-0.2"}
+    assert {c.arm for c in extend(plain, plan_of(request_for(methods=["dampening"])), root).cells} == {
+        "shared",
+        "dampening-0.1",
+    }
 
 
 def test_more_seeds_methods_and_variants_extend_a_plan(request_for, tmp_path):

@@ -34,6 +34,8 @@ def test_one_run_per_seed_then_three_rows_then_the_comparison(products, request_
     assert kinds(calls) == [*first, *per_seed, *per_seed, "qat-report compare"]
     qc = next(c for c in calls if c[:2] == ["qat-qc", "run"])
     assert qc[qc.index("--weights") + 1] == "ema"
+    assert qc[qc.index("--out") + 1].endswith("trajectories/yolo10n/shared/seed0/qc/ema-qc")
+    assert [c[c.index("--series") + 1] for c in calls if c[1] == "summarize"] == ["raw", "ema", "ema"] * 2
     shown = capsys.readouterr()
     assert "# Table" in shown.out
     assert "more" not in shown.out
@@ -87,6 +89,99 @@ def test_the_separate_baseline_trains_without_ema(products, request_for, tmp_pat
     assert (spec["run"]["series"], spec["ema"]["enabled"]) == (["raw"], False)
 
 
+def options(call):
+    """Values of a command line's options, each name once."""
+    return {name: call[i + 1] for i, name in enumerate(call[:-1]) if name.startswith("--")}
+
+
+def test_each_method_corrects_in_its_own_folder_with_its_own_stages(products, request_for, tmp_path):
+    names = ["bn", "ema+bn", "ema+bn+qc", "ema+qc-beta", "ema+qc-gamma", "qc"]
+    assert run_stage(request_for(seeds=[0], methods=names)) == 0
+    calls = products.calls()
+    assert kinds(calls).count("qat-train run") == 1
+    found = {pathlib.Path(o["--out"]).name: o for o in (options(c) for c in calls if c[:2] == ["qat-qc", "run"])}
+    shown = {name: (o["--weights"], o["--stages"], o.get("--train"), o.get("--lr")) for name, o in found.items()}
+    assert shown == {
+        "bn": ("raw", "bn", None, None),
+        "ema-bn": ("ema", "bn", None, None),
+        "ema-bn-qc": ("ema", "bn,qc", "gamma,beta", "0.0001"),
+        "ema-qc-beta": ("ema", "qc", "beta", "0.0001"),
+        "ema-qc-gamma": ("ema", "qc", "gamma", "0.0001"),
+        "qc": ("raw", "qc", "gamma,beta", "0.0001"),
+    }
+    rows = [options(c) for c in calls if c[1] == "summarize"]
+    assert [pathlib.Path(row["--qc"]).name for row in rows] == [n.replace("+", "-") for n in names]
+    assert not any("--sets" in row for row in rows)
+
+
+def test_arms_are_told_to_training_and_what_they_set_to_the_report(products, request_for, tmp_path):
+    import tomli
+
+    request = request_for(seeds=[0], methods=["baseline", "learned", "learned+ema", "dampening", "fp32"])
+    assert run_stage(request) == 0
+    base = tmp_path / "runs" / "trajectories" / "yolo10n"
+    spec = {p.name: tomli.loads((p / "seed0" / "run.toml").read_text()) for p in base.iterdir()}
+    assert set(spec) == {"shared", "learned-true", "dampening-0.1", "bits-32"}
+    assert {name: s["quantization"]["learned"] for name, s in spec.items() if s["quantization"]["learned"]} == {
+        "learned-true": True
+    }
+    assert {name: s["interventions"] for name, s in spec.items() if "interventions" in s} == {
+        "dampening-0.1": {"dampening": 0.1}
+    }
+    assert (spec["bits-32"]["quantization"]["bits"], spec["shared"]["quantization"]["scale_lr"]) == (32, 1e-5)
+    assert {name: s["run"]["series"] for name, s in spec.items()} == {
+        "shared": ["raw"],
+        "learned-true": ["raw", "ema"],
+        "dampening-0.1": ["raw"],
+        "bits-32": ["raw"],
+    }
+    rows = {o["--method"]: o.get("--sets") for o in (options(c) for c in products.calls() if c[1] == "summarize")}
+    assert rows == {
+        "baseline": None,
+        "learned": "quantization",
+        "learned+ema": "quantization",
+        "dampening": "training.interventions",
+        "fp32": "quantization",
+    }
+
+
+def test_a_strength_that_is_given_is_in_the_name_of_the_run(products, request_for, tmp_path):
+    import tomli
+
+    request = request_for(seeds=[0], methods=["dampening"], settings=("interventions.dampening=0.5",))
+    assert run_stage(request) == 0
+    folder = tmp_path / "runs" / "trajectories" / "yolo10n" / "dampening-0.5" / "seed0"
+    assert tomli.loads((folder / "run.toml").read_text())["interventions"] == {"dampening": 0.5}
+    (row,) = (options(c) for c in products.calls() if c[1] == "summarize")
+    assert row["--sets"] == "training.interventions"
+
+
+def test_rows_that_need_weights_nobody_validated_are_refused_before_anything_is_written(
+    products, request_for, tmp_path
+):
+    run_stage(request_for(seeds=[0], methods=["baseline"]))
+    plan = (tmp_path / "runs" / "ladder.json").read_bytes()
+    products.calls()
+    with pytest.raises(ConfigError) as found:
+        run_stage(request_for(seeds=[0, 1], methods=["ema"]))
+    assert found.value.code == 2
+    for text in (
+        "shared/seed0 validates raw weights, raw and ema are needed now",
+        "--resume never --methods baseline,ema",
+    ):
+        assert text in str(found.value)
+    with pytest.raises(
+        ConfigError, match=r"would be trained anew: name all rows .* \(--resume never --methods baseline"
+    ):
+        run_stage(request_for(seeds=[0], methods=["ema"], resume="never"))
+    assert products.calls() == []
+    assert (tmp_path / "runs" / "ladder.json").read_bytes() == plan
+    assert run_stage(request_for(seeds=[0], methods=["baseline", "ema"], resume="never")) == 0
+    assert run_stage(request_for(seeds=[0], methods=["baseline"])) == 0  # the run goes on validating what ema needs
+    text = (tmp_path / "runs/trajectories/yolo10n/shared/seed0/run.toml").read_text()
+    assert 'series = [\n    "raw",\n    "ema",\n]' in text
+
+
 def test_a_second_call_reuses_data_and_corrections_and_adds_seeds(products, request_for, tmp_path):
     run_stage(request_for(seeds=[0]))
     products.calls()
@@ -137,7 +232,7 @@ def test_a_dry_run_starts_and_writes_nothing(products, request_for, tmp_path, ca
     assert products.calls() == []
     assert not (tmp_path / "runs").exists()
     shown = capsys.readouterr().out
-    assert "  yolo10n ema+qc     seed 1  waiting: not trained yet, from trajectory shared" in shown
+    assert "  yolo10n ema+qc         seed 1  waiting: not trained yet, from trajectory shared" in shown
     assert "estimate   2 of 2 training runs have epochs left, roughly" in shown
     assert run_stage(request_for(dry_run=True, coco_root=str(tmp_path))) == 0
     assert "not prepared yet" in capsys.readouterr().out
@@ -294,7 +389,7 @@ def test_modules_share_one_launcher():
 def test_a_correction_of_another_run_is_made_again(products, request_for, tmp_path):
     run_stage(request_for(seeds=[0]))
     products.calls()
-    qc = tmp_path / "runs/trajectories/yolo10n/shared/seed0/qc/qc.json"
+    qc = tmp_path / "runs/trajectories/yolo10n/shared/seed0/qc/ema-qc/qc.json"
     content = qat_artifacts.loads(qc.read_bytes())
     content["inputs"][0]["sha256"] = "0" * 64
     qc.write_text(json.dumps(content))

@@ -70,7 +70,7 @@ def test_an_incomplete_summary_is_not_done_and_a_completed_one_is(root, run):
     summarize(root, "completed-success", 0.4)
     found = cell_status(root, CELL)
     assert (found.state, found.final_value) == ("done", 0.4)
-    assert line(found) == "yolo10n ema+qc     seed 0  done, mAP50-95 0.4000"
+    assert line(found) == "yolo10n ema+qc         seed 0  done, mAP50-95 0.4000"
 
 
 def test_the_whole_root_as_text_and_as_json(products, request_for, root):

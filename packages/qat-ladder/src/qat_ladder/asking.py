@@ -71,6 +71,7 @@ def ask(resolved: Resolved, root: Root, *, seeds: list[int], fingerprint: str) -
             threads=training.threads,
             optimizer=training.optimizer,
             overrides=given_beside_files(resolved),
+            interventions=config.interventions,
         ),
         evaluation=RequestedEvaluation(evaluator=f"{framework}, square letterbox"),
         versions=versions,
@@ -80,6 +81,16 @@ def ask(resolved: Resolved, root: Root, *, seeds: list[int], fingerprint: str) -
 def _quantization(config: Config) -> RequestedQuantization:
     """Its layers are those of the checkpoint, or of the architecture where there is no file yet."""
     key, model = config.quantization, config.model
+    if key.bits == 32:
+        return RequestedQuantization(
+            mode="fp32",
+            library="none",
+            weight_bit_width=None,
+            granularity=key.granularity,
+            scale=Scale(init=key.init, learned=key.learned),
+            policy="none",
+            layers=(),
+        )
     source = model.checkpoint if Path(model.checkpoint).is_file() else f"scratch:{model.architecture}"
     listed = call(
         "qat-train", "layers", "--checkpoint", source, "--policy", key.policy, "--bits", str(key.bits), "--json"

@@ -13,13 +13,16 @@ from qat_ladder.errors import LadderError
 from qat_ladder.estimate import spell
 from qat_ladder.launch import call, error_in, failure, say, stream
 from qat_ladder.layout import Root
+from qat_ladder.plan import Weights
 from qat_ladder.training import specification, write_specification
 
-# A method's own keys under which its rows are not comparable by value, as qat-report names them.
+# A method's own keys and sections under which its rows are not comparable by value, as qat-report names them.
 _SETS = {
     "training.epochs": "training.epochs",
     "training.batch": "training.effective_batch",
     "training.amp": "training.amp",
+    "quantization": "quantization",
+    "interventions": "training.interventions",
 }
 # Of these codes every other cell would die as well: wrong configuration, data or machine.
 _FATAL = (Exit.USAGE, Exit.INPUT, Exit.ENVIRONMENT, Exit.INTERRUPTED, Exit.TERMINATED)
@@ -27,22 +30,20 @@ _FATAL = (Exit.USAGE, Exit.INPUT, Exit.ENVIRONMENT, Exit.INTERRUPTED, Exit.TERMI
 
 @attrs.frozen(kw_only=True)
 class Trajectory:
-    """A training run of one (variant, arm, seed), and the methods whose rows it gives."""
+    """A training run of one (variant, arm, seed), and the methods whose rows it gives.
+
+    `series`: which weights each epoch validates, the raw ones first: what all rows need that the plan takes from it.
+    """
 
     arm: str
     seed: int
     methods: tuple[Resolved, ...]
+    series: tuple[Weights, ...]
 
     @property
     def variant(self) -> str:
         """Variant of the detector."""
         return self.methods[0].config.model.variant
-
-    @property
-    def series(self) -> list[str]:
-        """Which weights each epoch validates: what its methods need, the raw ones first."""
-        needed = {m.config.method.weights for m in self.methods}
-        return [name for name in ("raw", "ema") if name in needed]
 
 
 class Clock:
@@ -93,7 +94,7 @@ def train(trajectory: Trajectory, root: Root, *, dataset: Path, checkpoint: str,
         config,
         run_id=name,
         seed=trajectory.seed,
-        series=trajectory.series,
+        series=list(trajectory.series),
         dataset=dataset,
         checkpoint=checkpoint,
         references=root.references,
@@ -131,17 +132,20 @@ def _fresh(folder: Path, run: Path) -> bool:
 
 
 def correct(trajectory: Trajectory, method: Resolved, root: Root) -> Path:
-    """Quantization Correction of a completed run; kept if it is there already.
+    """Quantization Correction or batch norm re-estimation of a completed run; kept if it is there already.
 
     Raises:
         LadderError: it failed.
     """
     run = root.trajectory(trajectory.variant, trajectory.arm, trajectory.seed)
-    out, qc = run / "qc", method.config.qc
+    own, qc = method.config.method, method.config.qc
+    out = root.correction(trajectory.variant, trajectory.arm, trajectory.seed, own.name)
     if _fresh(out, run):
         return out
-    name = f"{trajectory.variant}/{method.config.method.name}/seed{trajectory.seed}"
-    arguments: list[Any] = ["--weights", method.config.method.weights, "--epochs", qc.epochs, "--lr", qc.lr]
+    name = f"{trajectory.variant}/{own.name}/seed{trajectory.seed}"
+    arguments: list[Any] = ["--weights", own.weights, "--stages", qc.stages]
+    if "qc" in qc.stages:
+        arguments += ["--train", qc.train, "--epochs", qc.epochs, "--lr", qc.lr]
     code = stream(
         "qat-qc",
         "run",
@@ -168,11 +172,9 @@ def summarize(trajectory: Trajectory, method: Resolved, root: Root, qc: Path | N
     """
     run = root.trajectory(trajectory.variant, trajectory.arm, trajectory.seed)
     name = method.config.method.name
-    arguments: list[str | Path] = ["--run", run, "--method", name]
-    if name not in ("baseline", "ema", "ema+qc"):
-        arguments += ["--series", method.config.method.weights]
-    own = {key for key, layer in method.origins.items() if layer.kind == "method"}
-    keys = {_SETS[key] for key in own & set(_SETS)} | {"quantization" for key in own if key.startswith("quantization.")}
+    arguments: list[str | Path] = ["--run", run, "--method", name, "--series", method.config.method.weights]
+    sections = {key.partition(".")[0] for key in method.own}
+    keys = {_SETS[key] for key in method.own & set(_SETS)} | {_SETS[name] for name in sections & set(_SETS)}
     for key in sorted(keys):
         arguments += ["--sets", key]
     arguments += ["--qc", qc] if qc else []

@@ -31,11 +31,13 @@ class Layer:
 class Resolved:
     """A configuration, the layer that each dotted key was last set by, and the profile it was made under.
 
-    `gate_override`: why it is started against a NO-GO; "" where it is not.
+    `own`: keys that the method's file sets, whoever had the last word. `gate_override`: why it is started against a
+    NO-GO; "" where it is not.
     """
 
     config: Config
     origins: dict[str, Layer]
+    own: frozenset[str] = frozenset()
     profile: str = ""
     gate_override: str = ""
 
@@ -98,6 +100,7 @@ def compose(layers: Iterable[Layer]) -> Resolved:
     merged: Table = {}
     origins: dict[str, Layer] = {}
     faults = []
+    method: Table = {}
     for layer in layers:
         for section, table in layer.content.items():
             if not isinstance(table, dict):
@@ -105,10 +108,13 @@ def compose(layers: Iterable[Layer]) -> Resolved:
                 continue
             merged.setdefault(section, {}).update(table)
             origins |= dict.fromkeys((f"{section}.{key}" for key in table), layer)
-    faults += _faults(merged, origins)
+        if layer.kind == "method":
+            method |= flatten(layer.content)
+    faults += _faults(merged, origins) or _contradictions(merged, origins, method)
     if faults:
         raise ConfigError("wrong configuration:\n  " + "\n  ".join(faults))
-    return Resolved(config=qat_artifacts.structure(merged, Config, source="configuration"), origins=origins)
+    config = qat_artifacts.structure(merged, Config, source="configuration")
+    return Resolved(config=config, origins=origins, own=frozenset(method))
 
 
 def _faults(merged: Table, origins: dict[str, Layer]) -> list[str]:
@@ -120,8 +126,15 @@ def _faults(merged: Table, origins: dict[str, Layer]) -> list[str]:
             origin = next((o.origin for k, o in origins.items() if k.startswith(f"{section}.")), "configuration")
             found.append(f"{origin}: unknown section [{section}]{_nearest(section, sections)}")
             continue
-        fields = {field.name: field for field in attrs.fields(cast(Any, sections[section]))}
         values = merged.get(section, {})
+        if not attrs.has(cast(Any, sections[section])):  # an open section: any name, all values of one kind
+            whole = getattr(attrs.fields(Config), section)
+            single = ((key, _fault({key: value}, whole)) for key, value in values.items())
+            found += [
+                f"{origins[f'{section}.{key}'].origin}: {section}.{key}: {fault}" for key, fault in single if fault
+            ]
+            continue
+        fields = {field.name: field for field in attrs.fields(cast(Any, sections[section]))}
         for key in values.keys() - fields.keys():
             origin = origins[f"{section}.{key}"].origin
             found.append(f"{origin}: {section}.{key}: unknown key{_nearest(key, fields)}")
@@ -131,6 +144,36 @@ def _faults(merged: Table, origins: dict[str, Layer]) -> list[str]:
             elif key in values and (fault := _fault(values[key], field)):
                 found.append(f"{origins[f'{section}.{key}'].origin}: {section}.{key}: {fault}")
     return sorted(found)
+
+
+def _contradictions(merged: Table, origins: dict[str, Layer], method: Table) -> list[str]:
+    """What no single key shows: a row that would not be what its name says, or parts that exclude each other.
+
+    A strength may be given: the training run's name states it.
+    """
+    flat = flatten(merged)
+    found = [
+        f"{origins[key].origin}: {key}: the method {flat['method.name']!r} sets it to {value!r}; under another value "
+        "the row is not what its name says: leave the method out, or write one of your own into configs/methods"
+        for key, value in method.items()
+        if flat[key] != value and not key.startswith("interventions.")
+    ]
+    quantization = merged["quantization"]
+    if quantization["bits"] == 32 and merged["method"]["correction"]:
+        found.append(
+            f"{origins['quantization.bits'].origin}: quantization.bits = 32 is floating point: there are no codes, and "
+            f"the method {flat['method.name']!r} has nothing to correct; choose fp32 or fp32+ema as controls"
+        )
+    if quantization["bits"] == 32 and quantization["learned"]:
+        found.append(
+            f"{origins['quantization.learned'].origin}: quantization.learned = true, but 32 bits have no scales"
+        )
+    if quantization["learned"] and merged["training"]["optimizer"] == "SGD":
+        found.append(
+            f"{origins['training.optimizer'].origin}: training.optimizer = 'SGD': learned scales need Adam or AdamW, "
+            "whose steps do not depend on the size of a gradient"
+        )
+    return found
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -1,7 +1,7 @@
 """What a ladder run is configured by, with exact types and ranges."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 from attrs import validators
@@ -11,9 +11,14 @@ _at_least_1 = validators.ge(1)
 _at_least_0 = validators.ge(0)
 
 
-def _positive(_: object, attribute: "attrs.Attribute[float]", value: float) -> None:
+def _positive(_: object, attribute: "attrs.Attribute[Any]", value: float) -> None:
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"must be a finite number above 0, found {value}")
+
+
+def _strengths(_: object, attribute: "attrs.Attribute[dict[str, float]]", value: dict[str, float]) -> None:
+    for strength in value.values():
+        _positive(None, attribute, strength)
 
 
 def _number_of_images(_: object, attribute: "attrs.Attribute[int]", value: int | str) -> None:
@@ -79,13 +84,19 @@ class Training:
 
 @attrs.frozen(kw_only=True)
 class Quantization:
-    """[quantization]: weights only; activations are never quantized."""
+    """[quantization]: weights only; activations are never quantized. 32 bits are floating point, a control."""
 
-    bits: int = attrs.field(validator=[validators.ge(2), validators.le(8)])
+    bits: int = attrs.field()
     granularity: Literal["per-channel", "per-tensor"]
     init: Literal["max", "mse"]
     learned: bool
+    scale_lr: float = attrs.field(validator=_positive)
     policy: str
+
+    @bits.validator
+    def _width(self, _: object, value: int) -> None:
+        if value != 32 and not 2 <= value <= 8:
+            raise ValueError(f"must lie in [2, 8], or be 32 for floating point, found {value}")
 
 
 @attrs.frozen(kw_only=True)
@@ -98,8 +109,10 @@ class Ema:
 
 @attrs.frozen(kw_only=True)
 class Qc:
-    """[qc]: Quantization Correction."""
+    """[qc]: Quantization Correction, and batch norm re-estimation (bn); of methods whose `correction` is on."""
 
+    stages: Literal["qc", "bn", "bn,qc"]
+    train: Literal["gamma,beta", "gamma", "beta"]
     epochs: int = attrs.field(validator=_at_least_1)
     lr: float = attrs.field(validator=_positive)
 
@@ -125,7 +138,7 @@ class Gate:
 
 @attrs.frozen(kw_only=True)
 class Method:
-    """[method]: which weights count, and whether they are corrected."""
+    """[method]: which weights count, and whether they are corrected, as [qc] says."""
 
     name: str
     weights: Literal["raw", "ema"]
@@ -134,12 +147,13 @@ class Method:
 
 @attrs.frozen(kw_only=True)
 class Config:
-    """A whole configuration."""
+    """A whole configuration. [interventions] is open: strengths by name; qat-train knows the names."""
 
     model: Model
     data: Data
     training: Training
     quantization: Quantization
+    interventions: dict[str, float] = attrs.field(factory=dict, validator=_strengths)
     ema: Ema
     qc: Qc
     pretrain: Pretrain

@@ -152,7 +152,8 @@ def run_m(request: Request, *, gate_root: str = "", gate_summaries: str = "", ov
         LadderError: wrong flags or keys, before the gate is asked; or see `run_stage`.
     """
     methods = [request.resolve(name) for name in request.methods]
-    primary = next((m for m in methods if m.config.method.correction), methods[-1])
+    corrected = (m for m in methods if m.config.method.correction and "qc" in m.config.qc.stages)
+    primary = next(corrected, methods[-1])
     evidence = chosen_evidence(request, gate_root, gate_summaries)
     root, policy = Root(request.root), request.project / primary.config.gate.policy
     old = read_plan(root)

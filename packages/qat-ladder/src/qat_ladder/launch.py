@@ -13,7 +13,10 @@ from qat_artifacts import Exit
 from qat_ladder.errors import InputProblem, LadderError, Unavailable
 
 # What is worth showing of a product's stderr; everything goes to the log.
-_SHOWN = re.compile(r"(epoch \d+/\d+ |references: |correction: |before correction|after correction|error: |rollback)")
+_SHOWN = re.compile(
+    r"(epoch \d+/\d+ |references: |batch norm statistics |correction: |before correction|after correction|"
+    r"error: |rollback)"
+)
 
 Say = Callable[[str], None]
 

@@ -57,6 +57,10 @@ class Root:
         """A qat-train run."""
         return self.path / "trajectories" / variant / arm / f"seed{seed}"
 
+    def correction(self, variant: str, arm: str, seed: int, method: str) -> Path:
+        """What qat-qc makes of a run for one method; several methods correct one run, each in its own way."""
+        return self.trajectory(variant, arm, seed) / "qc" / slug(method)
+
     def summary(self, variant: str, method: str, seed: int) -> Path:
         """Folder of a run_summary.json."""
         return self.path / variant / slug(method) / f"seed{seed}"

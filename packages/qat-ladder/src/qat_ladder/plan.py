@@ -1,6 +1,9 @@
 """What a run root holds: which cells, under which keys. Later calls extend it or are refused."""
 
 import datetime
+import hashlib
+import re
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import attrs
@@ -11,6 +14,7 @@ from qat_ladder.errors import ConfigError
 from qat_ladder.layout import Root, slug
 
 Value = str | int | float | bool
+Weights = Literal["raw", "ema"]
 # What may differ between two calls: machine, and what later stages read.
 _FREE = (
     "training.device",
@@ -29,7 +33,7 @@ class Cell:
 
     variant: str
     method: str
-    weights: Literal["raw", "ema"]
+    weights: Weights
     correction: bool
     arm: str
     seed: int
@@ -37,7 +41,7 @@ class Cell:
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """ladder.json. `keys` holds values by dotted key, by scope: "*", a variant, or "variant/arm".
+    """ladder.json. `keys` holds values by dotted key, by scope: "*", a variant, or "variant/folder of a method".
 
     `profile` is the one that the plan began with; each run records its own. `gate_override` is the reason for which
     the gated variant was started against a NO-GO.
@@ -58,12 +62,21 @@ class Plan:
 def arm_of(resolved: Resolved, trajectory: str) -> str:
     """Name of the training run that a method's cells come from.
 
-    Methods that only choose weights share one; a method whose file sets any other key trains for itself.
+    Methods that only choose weights and corrections share one, "shared". Those whose files set training keys share one
+    per set of values, named by it: `quantization.learned = true` gives "learned-true".
     """
-    own = any(
-        layer.kind == "method" and not key.startswith(("method.", "qc.")) for key, layer in resolved.origins.items()
-    )
-    return slug(resolved.config.method.name) if own or trajectory == "separate" else "shared"
+    if trajectory == "separate":
+        return slug(resolved.config.method.name)
+    flat = resolved.flat()
+    keys = sorted(key for key in resolved.own if not key.startswith(("method.", "qc.")))
+    return "_".join(f"{key.partition('.')[2]}-{_spell(flat[key])}" for key in keys) or "shared"
+
+
+def _spell(value: Value) -> str:
+    """A value as part of a folder's name; what does not fit is told apart by a hash."""
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    fitting = re.sub(r"[^A-Za-z0-9.-]+", "-", text)
+    return fitting if fitting == text else f"{fitting[-32:].strip('-')}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def make_plan(methods: list[Resolved], seeds: list[int], trajectory: Literal["shared", "separate"]) -> Plan:
@@ -77,8 +90,11 @@ def make_plan(methods: list[Resolved], seeds: list[int], trajectory: Literal["sh
             if key.startswith(_FREE):
                 continue
             kind = resolved.origins[key].kind if key in resolved.origins else "base"
-            own = {"variant": config.model.variant, "method": f"{config.model.variant}/{slug(config.method.name)}"}
-            scope = config.model.variant if key.startswith("model.") else own.get(kind, "*")
+            scope = config.model.variant if key.startswith("model.") or kind == "variant" else "*"
+            if key in resolved.own:
+                scope = f"{config.model.variant}/{slug(config.method.name)}"
+                if kind == "given" and key.startswith("interventions."):
+                    keys.setdefault("*", {})[key] = value  # rows of other methods train under it as well
             keys.setdefault(scope, {})[key] = value
         for seed in seeds:
             cells.append(
@@ -107,11 +123,17 @@ def read_plan(root: Root) -> Plan | None:
     return qat_artifacts.read(root.plan, Plan) if root.plan.exists() else None
 
 
+def cells_of(plan: Plan, variant: str, arm: str, seed: int) -> list[Cell]:
+    """The rows that a plan takes from one training run."""
+    return [cell for cell in plan.cells if (cell.variant, cell.arm, cell.seed) == (variant, arm, seed)]
+
+
 def extend(old: Plan | None, new: Plan, root: Root) -> Plan:
     """The old plan and the new cells.
 
     Raises:
-        ConfigError: a key has another value than before; the text names all of them, both values and the remedy.
+        ConfigError: a key has another value than before, or an intervention is new or gone; the text names all of them,
+            both values and the remedy.
     """
     if old is None:
         return new
@@ -119,11 +141,20 @@ def extend(old: Plan | None, new: Plan, root: Root) -> Plan:
     if old.trajectory != new.trajectory:
         raise ConfigError(f"{root.plan}: trajectory is {old.trajectory!r} there and {new.trajectory!r} now; {remedy}")
     faults = [
-        f"{key} is {old.keys[scope][key]!r} there and {value!r} now"
+        f"{key} is {_shown(old.keys[scope], key)} there and {_shown(values, key)} now"
         for scope, values in new.keys.items()
-        for key, value in values.items()
-        if key in old.keys.get(scope, {}) and old.keys[scope][key] != value
+        if scope in old.keys
+        for key in sorted(values.keys() | _interventions(old.keys[scope]))
+        if (key in old.keys[scope] or key in _interventions(values)) and old.keys[scope].get(key) != values.get(key)
     ]
+    arms = {(c.variant, c.method): c.arm for c in old.cells}
+    faults += sorted(
+        {
+            f"{c.method} of {c.variant} is trained as {arms[c.variant, c.method]!r} there and as {c.arm!r} now"
+            for c in new.cells
+            if arms.get((c.variant, c.method), c.arm) != c.arm
+        }
+    )
     if faults:
         raise ConfigError(f"{root.plan}:\n  " + "\n  ".join(faults) + f"\n{remedy}")
     keys: dict[str, dict[str, Any]] = {scope: dict(values) for scope, values in old.keys.items()}
@@ -134,3 +165,12 @@ def extend(old: Plan | None, new: Plan, root: Root) -> Plan:
         **{(c.variant, c.method, c.seed): c for c in new.cells},
     }
     return attrs.evolve(old, keys=keys, cells=tuple(cells[key] for key in sorted(cells)))
+
+
+def _interventions(values: Mapping[str, Value]) -> set[str]:
+    """Keys of an open section: one that is not there is a value too."""
+    return {key for key in values if key.startswith("interventions.")}
+
+
+def _shown(values: Mapping[str, Value], key: str) -> str:
+    return repr(values[key]) if key in values else "not set"

@@ -51,7 +51,7 @@ class RequestedQuantization:
 
     mode: str
     library: str
-    weight_bit_width: int
+    weight_bit_width: int | None
     activation_bit_width: None = None
     granularity: str
     scale: Scale
@@ -101,6 +101,7 @@ class RequestedTraining:
     threads: int
     optimizer: str
     overrides: dict[str, str | int | float | bool]
+    interventions: dict[str, float]
 
 
 @attrs.frozen(kw_only=True)

@@ -1,8 +1,10 @@
 """One stage of the ladder: all cells of a variant, then the comparison."""
 
 from pathlib import Path
+from typing import get_args
 
 import attrs
+import tomli
 
 import qat_artifacts
 from qat_artifacts import Exit
@@ -16,18 +18,51 @@ from qat_ladder.flags import Request
 from qat_ladder.launch import call, say
 from qat_ladder.layout import Root
 from qat_ladder.locking import held
-from qat_ladder.plan import Cell, Plan, arm_of, extend, make_plan, read_plan
+from qat_ladder.plan import Cell, Plan, Weights, arm_of, cells_of, extend, make_plan, read_plan
 from qat_ladder.pretraining import demo_weights
 from qat_ladder.status import cell_status, epochs_done, line
 from qat_ladder.training import starting_checkpoint
 
 
-def trajectories(methods: list[Resolved], seeds: list[int], mode: str) -> list[Trajectory]:
-    """Training runs of a stage: one per (arm, seed), seeds outermost so that a first comparison comes early."""
+def trajectories(methods: list[Resolved], seeds: list[int], plan: Plan) -> list[Trajectory]:
+    """Training runs of a stage: one per (arm, seed), seeds outermost so that a first comparison comes early.
+
+    Args:
+        methods: of one variant.
+        seeds: of this stage.
+        plan: holds their cells, and those of earlier calls, whose series are validated too.
+    """
     arms: dict[str, list[Resolved]] = {}
     for method in methods:
-        arms.setdefault(arm_of(method, mode), []).append(method)
-    return [Trajectory(arm=arm, seed=seed, methods=tuple(of)) for seed in seeds for arm, of in arms.items()]
+        arms.setdefault(arm_of(method, plan.trajectory), []).append(method)
+    made = []
+    for seed in seeds:
+        for arm, of in arms.items():
+            cells = cells_of(plan, of[0].config.model.variant, arm, seed)
+            needed = {cell.weights for cell in cells}
+            series = tuple(name for name in get_args(Weights) if name in needed)
+            made.append(Trajectory(arm=arm, seed=seed, methods=tuple(of), series=series))
+    return made
+
+
+def check_series(root: Root, runs: list[Trajectory], plan: Plan, resume: str) -> None:
+    """Every run that was begun validates what its rows need; one that starts over gives all of its rows anew.
+
+    Raises:
+        ConfigError: otherwise, with the remedy.
+    """
+    for run in runs:
+        spec = root.trajectory(run.variant, run.arm, run.seed) / "run.toml"
+        begun = tuple(tomli.loads(spec.read_text(encoding="utf-8"))["run"]["series"]) if spec.exists() else run.series
+        rows = [cell.method for cell in cells_of(plan, run.variant, run.arm, run.seed)]
+        remedy = f"--resume never --methods {','.join(rows)}"
+        if resume != "never" and begun != run.series:
+            raise ConfigError(
+                f"{spec.parent} validates {' and '.join(begun)} weights, {' and '.join(run.series)} are needed now; "
+                f"choose another root (--root runs/NAME), or train it anew ({remedy})"
+            )
+        if resume == "never" and spec.exists() and set(rows) - {m.config.method.name for m in run.methods}:
+            raise ConfigError(f"{spec.parent} would be trained anew: name all rows that come from it ({remedy})")
 
 
 def describe(
@@ -48,11 +83,20 @@ def describe(
         f"data       {config.data.coco_root}: {counts}{mark}",
         f"training   profile {methods[0].profile}: {config.training.epochs} epochs at {config.training.imgsz} px, "
         f"batch {config.training.batch}, learning rate {config.training.lr0}, device {config.training.device}",
-        f"weights    {key.bits} bits {key.granularity}, {key.init} scales, policy {key.policy}",
+        f"weights    {key.bits} bits {key.granularity}, {key.init} scales, policy {key.policy}"
+        if key.bits != 32
+        else "weights    floating point",
         f"methods    {names}; seeds {', '.join(map(str, request.seeds))}; {request.trajectory} trajectory",
+        *_arms(runs),
         f"estimate   {_estimate(request, runs, images)}",
     ]
     return "\n".join(lines)
+
+
+def _arms(runs: list[Trajectory]) -> list[str]:
+    """Which rows come from which training run, where there are several per seed."""
+    arms = {run.arm: ", ".join(m.config.method.name for m in run.methods) for run in runs}
+    return [f"  {arm}: {names}" for arm, names in arms.items()] if len(arms) > 1 else []
 
 
 def _estimate(request: Request, runs: list[Trajectory], images: tuple[int, int] | None) -> str:
@@ -114,10 +158,11 @@ def run_stage(request: Request) -> int:
             raise ConfigError(f"--methods {asked}: its file names itself {method.config.method.name!r}")
     root = Root(request.root)
     config = methods[0].config
-    runs = trajectories(methods, request.seeds, request.trajectory)
     new = make_plan(methods, request.seeds, request.trajectory)
     old = read_plan(root)
     plan = extend(old, new, root)
+    runs = trajectories(methods, request.seeds, plan)
+    check_series(root, runs, plan, request.resume)
     if request.resume == "must" and (old is None or set(plan.cells) != set(old.cells)):
         raise ConfigError(f"--resume must: {root.plan} does not hold all of these cells; use --resume auto to add them")
     if request.dry_run:

@@ -95,7 +95,7 @@ def line(status: CellStatus) -> str:
     """One line for people."""
     number = f", mAP50-95 {status.final_value:.4f}" if status.final_value is not None else ""
     left = "" if status.state == "done" else f": {status.reason}"
-    return f"{status.variant} {status.method:10} seed {status.seed}  {status.state}{number}{left}"
+    return f"{status.variant} {status.method:14} seed {status.seed}  {status.state}{number}{left}"
 
 
 def describe(root: Root, *, as_json: bool = False) -> str:

@@ -36,6 +36,8 @@ def specification(
         "ema": ema,
         "overrides": overrides,
     }
+    if config.interventions:
+        made["interventions"] = dict(config.interventions)
     if references is not None:
         made["references"] = {"directory": str(references.absolute())}
     return made
@@ -57,6 +59,7 @@ def pretrain_specification(config: Config, *, dataset: Path, checkpoint: str) ->
     made["training"] |= qat_artifacts.unstructure(config.pretrain)
     made["quantization"] = {"bits": 32}
     made["ema"] = {}
+    made.pop("interventions", None)
     return made
 
 
