@@ -89,7 +89,7 @@ def checkpoint(tmp_path_factory):
 def make_spec(dataset, checkpoint):
     """Specification of a two-epoch run at 64 px; keyword arguments replace keys of a section."""
 
-    def make(*, run=None, model=None, training=None, quantization=None, ema=None, data=None):
+    def make(*, run=None, model=None, training=None, quantization=None, ema=None, data=None, **rest):
         return RunSpec(
             run=RunKey(**{"run_id": "tiny/seed0", "trajectory_id": "tiny/seed0", "seed": 0, **(run or {})}),
             model=ModelKey(**{"variant": "yolo10n", "checkpoint": str(checkpoint), **(model or {})}),
@@ -99,6 +99,7 @@ def make_spec(dataset, checkpoint):
             ),
             quantization=QuantizationKey(**(quantization or {})),
             ema=EmaKey(**(ema or {})),
+            **rest,
         )
 
     return make

@@ -13,7 +13,15 @@ from torch import Tensor, nn
 
 from qat_train.detector import conv_kind
 from qat_train.errors import TrainError
-from qat_train.quantizer import amax_from_scale, codes, fake_quantize, initial_amax, scale_from_amax
+from qat_train.quantizer import (
+    SMALLEST_AMAX,
+    amax_from_scale,
+    codes,
+    fake_quantize,
+    initial_amax,
+    learned_fake_quantize,
+    scale_from_amax,
+)
 from qat_train.run import QuantizedLayer
 
 BACKEND = "qat-train"
@@ -26,7 +34,8 @@ class OffGrid(TrainError):
 
 
 def _backend(inputs: Tensor, quantizer: Any) -> Tensor:
-    return fake_quantize(inputs, scale_from_amax(quantizer._amax, quantizer.num_bits), quantizer.num_bits)
+    quantize = learned_fake_quantize if is_learned(quantizer) else fake_quantize
+    return quantize(inputs, scale_from_amax(quantizer._amax, quantizer.num_bits), quantizer.num_bits)
 
 
 def insert_quantizers(model: nn.Module, bits: Mapping[str, int | None], granularity: Granularity) -> None:
@@ -70,6 +79,36 @@ def initialise_scales(model: nn.Module, init: str) -> None:
     for _, conv, quantizer in active_quantizers(model):
         amax = initial_amax(conv.weight, quantizer.num_bits, init=init, per_channel=quantizer.axis is not None)
         quantizer._amax.copy_(amax.reshape(quantizer._amax.shape))
+
+
+def is_learned(quantizer: Any) -> bool:
+    """Whether training changes the scale of a quantizer."""
+    return isinstance(quantizer._amax, nn.Parameter)
+
+
+def learn_scales(model: nn.Module) -> None:
+    """Make every amax a parameter, in place. Call it before an average or an optimizer is built.
+
+    ModelOpt keeps amax as a buffer and gives it no gradient. As a parameter of the same name it has the same key in the
+    state dict, so averages, our checkpoints and ModelOpt's restore treat a learned scale like a fixed one.
+    """
+    for _, _, quantizer in active_quantizers(model):
+        if not is_learned(quantizer):
+            amax = quantizer._amax
+            del quantizer._buffers["_amax"]
+            quantizer.register_parameter("_amax", nn.Parameter(amax.detach().clone()))
+
+
+def scale_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Every learned amax, in the order of the layers."""
+    return [quantizer._amax for _, _, quantizer in active_quantizers(model) if is_learned(quantizer)]
+
+
+@torch.no_grad()
+def keep_scales_positive(model: nn.Module) -> None:
+    """Clamp learned scales from below: a step across zero would mirror every code of a channel."""
+    for amax in scale_parameters(model):
+        amax.clamp_(min=SMALLEST_AMAX)
 
 
 def layer_scale(quantizer: Any) -> Tensor:

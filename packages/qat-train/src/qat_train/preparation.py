@@ -25,7 +25,7 @@ from qat_train.detector import (
 from qat_train.environment import use_threads
 from qat_train.errors import ResourceError, SpecError
 from qat_train.evaluator import Evaluator
-from qat_train.insertion import describe_layers, initialise_scales, insert_quantizers
+from qat_train.insertion import describe_layers, initialise_scales, insert_quantizers, learn_scales
 from qat_train.policy import assign_bits, load_policy
 from qat_train.references import ReferenceKey, find_references, store_references
 from qat_train.run import EvaluationBlock, QuantizationBlock, References, ScaleBlock
@@ -54,6 +54,8 @@ class Prepared:
         if self.quantization.quantized_layers:
             insert_quantizers(model, self.bits, self.spec.quantization.granularity)
             initialise_scales(model, self.spec.quantization.init)
+            if self.spec.quantization.learned:
+                learn_scales(model)
 
 
 def prepare(spec: RunSpec, *, folder: Path, threads: int, pretrain: bool = False) -> Prepared:
@@ -123,7 +125,7 @@ def _plan_quantization(spec: RunSpec, model: Any) -> tuple[dict[str, int | None]
         library="nvidia-modelopt" if key.enabled else "none",
         weight_bit_width=key.bits if key.enabled else None,
         granularity=key.granularity,
-        scale=ScaleBlock(init=key.init, learned=key.learned),
+        scale=ScaleBlock(init=key.init, learned=key.learned, lr=key.scale_lr if key.learned else None),
         policy=key.policy if key.enabled else "none",
         layers=describe_layers(model, bits),
     )
@@ -134,7 +136,9 @@ def measure_references(prepared: Prepared) -> References:
     """FP32 and PTQ of the starting checkpoint: from the cache, or measured now with the run's own evaluator."""
     spec = prepared.spec
     folder = Path(spec.references.directory) if spec.references.directory else None
-    described = qat_artifacts.dumps(qat_artifacts.unstructure(prepared.quantization))
+    # Neither reference is trained: whether scales are learned afterwards does not change it.
+    fixed = attrs.evolve(prepared.quantization.scale, learned=False, lr=None)
+    described = qat_artifacts.dumps(qat_artifacts.unstructure(attrs.evolve(prepared.quantization, scale=fixed)))
     key = ReferenceKey(
         checkpoint_sha256=prepared.detector.sha256,
         dataset_fingerprint=prepared.data.view.fingerprint,

@@ -5,6 +5,7 @@ That is ModelOpt's range (int4: [-8, 7] with s = amax / 7). Training, evaluation
 kernels that multiply by a reciprocal or round otherwise disagree with each other on a few codes.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -84,6 +85,49 @@ def fake_quantize(weight: Tensor, scale: Tensor, bits: int) -> Tensor:
     """
     with torch.autocast(weight.device.type, enabled=False):
         result: Tensor = _FakeQuantize.apply(weight.float(), scale.float(), bits)
+        return result
+
+
+class _LearnedFakeQuantize(torch.autograd.Function):
+    """ŵ = s·codes(w) with a gradient for the scale too (LSQ, Esser et al., arXiv 1902.08153, equations 3 and 5).
+
+    The gradient is the paper's, not that of torch's own kernel: at a weight exactly on the clip edge the two differ.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, scale: Tensor, bits: int) -> Tensor:
+        low, high = code_range(bits)
+        ratio = weight / scale
+        ctx.save_for_backward(ratio)
+        ctx.bits, ctx.scale_shape = bits, scale.shape
+        return torch.clamp(torch.round(ratio), low, high) * scale
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None]:
+        (ratio,) = ctx.saved_tensors
+        low, high = code_range(ctx.bits)
+        grad = grad_outputs[0]
+        inside = (ratio >= low) & (ratio <= high)
+        # Below the range the code is `low` whatever the weight, so dŵ/ds = low; above it, `high`.
+        per_weight = torch.where(inside, torch.round(ratio) - ratio, ratio.clamp(low, high))
+        scales = max(1, ctx.scale_shape.numel())
+        damping = 1 / math.sqrt(ratio.numel() / scales * high)  # g = 1/√(N·Qp): the step of w and of s then match
+        return grad * inside, (grad * per_weight).sum_to_size(ctx.scale_shape) * damping, None
+
+
+def learned_fake_quantize(weight: Tensor, scale: Tensor, bits: int) -> Tensor:
+    """Weight on the grid, differentiable with respect to `weight` and `scale`; bit-equal to `codes(...) * scale`.
+
+    With v = w/s, Qn = 2^(b-1), Qp = 2^(b-1)-1:  ∂ŵ/∂w = 1[-Qn <= v <= Qp];  ∂ŵ/∂s = g·(round(v) - v) inside that range,
+    -g·Qn below and g·Qp above it, g = 1/√(N·Qp) with N weights per scale.
+
+    Args:
+        weight: any shape; the arithmetic is fp32 also under autocast.
+        scale: above 0, shape () or (C, 1, 1, 1).
+        bits: 2 to 8.
+    """
+    with torch.autocast(weight.device.type, enabled=False):
+        result: Tensor = _LearnedFakeQuantize.apply(weight.float(), scale.float(), bits)
         return result
 
 

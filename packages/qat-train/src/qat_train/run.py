@@ -37,6 +37,38 @@ class Event:
 
 
 @attrs.frozen(kw_only=True)
+class LayerOscillation:
+    """Oscillation of one layer, or of all together; see `qat_train.oscillation`.
+
+    `frequency` is the mean over weights, `share` that of weights above the threshold. `switches` of codes since the
+    record before are split by what caused them. `distance`: weights by |v - nearest rounding threshold|, v = w/s, in
+    ten bins over [0, 0.5], clipped weights in the last.
+    """
+
+    weights: int
+    frequency: float = attrs.field(validator=_unit)
+    share: float = attrs.field(validator=_unit)
+    switches: int
+    by_weight: int
+    by_scale: int
+    distance: tuple[int, ...]
+
+    def __attrs_post_init__(self) -> None:
+        if self.by_weight + self.by_scale != self.switches:
+            raise ValueError(f"{self.by_weight} switches by weight and {self.by_scale} by scale of {self.switches}")
+
+
+@attrs.frozen(kw_only=True)
+class Oscillation:
+    """Oscillation during one epoch. `layers` by path: the quantized layers at the run's width or below."""
+
+    momentum: float
+    threshold: float
+    total: LayerOscillation
+    layers: dict[str, LayerOscillation]
+
+
+@attrs.frozen(kw_only=True)
 class EpochRecord:
     """One line of metrics.jsonl. A series without a number is None; so is a loss that is not finite."""
 
@@ -48,6 +80,7 @@ class EpochRecord:
     raw: Evaluation | None
     ema: Evaluation | None
     events: tuple[Event, ...] = ()
+    oscillation: Oscillation | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -74,10 +107,11 @@ class ModelBlock:
 
 @attrs.frozen(kw_only=True)
 class ScaleBlock:
-    """How scales are set before training and whether training changes them."""
+    """How scales are set before training and whether training changes them; `lr` is that of a learned amax."""
 
     init: Literal["max", "mse"]
     learned: bool
+    lr: float | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -138,7 +172,7 @@ class DatasetBlock:
 
 @attrs.frozen(kw_only=True)
 class TrainingBlock:
-    """The schedule as it ran."""
+    """The schedule as it ran. `interventions`: what changed the training itself, by name and strength."""
 
     framework: str
     epochs: int
@@ -152,6 +186,7 @@ class TrainingBlock:
     workers: int
     threads: int
     optimizer: str
+    interventions: dict[str, float] = attrs.field(factory=dict)
     overrides: dict[str, str | int | float | bool]
 
 

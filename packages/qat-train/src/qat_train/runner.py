@@ -80,6 +80,8 @@ def execute(
     try:
         if not pretrain:
             run = attrs.evolve(run, references=measure_references(prepared))
+            if spec.interventions:
+                context.teacher = copy.deepcopy(prepared.model).eval().requires_grad_(False)
             prepared.quantize(prepared.model)
             qat_artifacts.write(out / "run.json", run, inputs=inputs)
         trainer.model = prepared.model
@@ -200,6 +202,7 @@ def _record(prepared: Prepared, threads: int) -> Run:
             workers=key.workers,
             threads=threads,
             optimizer=key.optimizer,
+            interventions=spec.interventions,
             overrides=spec.overrides,
         ),
         evaluation=prepared.evaluation,

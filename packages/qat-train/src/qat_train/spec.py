@@ -1,5 +1,6 @@
 """The run specification: one TOML file that says everything a run depends on."""
 
+import importlib.resources
 import math
 from pathlib import Path
 from typing import Any, Literal
@@ -73,19 +74,18 @@ class TrainingKey:
 
 @attrs.frozen(kw_only=True)
 class QuantizationKey:
-    """[quantization]: 2 to 8 bits, or 32 for a floating-point run."""
+    """[quantization]: 2 to 8 bits, or 32 for a floating-point run. `scale_lr` is that of a learned amax."""
 
     bits: int = 4
     granularity: Literal["per-channel", "per-tensor"] = "per-channel"
     init: Literal["max", "mse"] = "mse"
     learned: bool = False
+    scale_lr: float = attrs.field(default=1e-5, validator=_positive)
     policy: str = "default"
 
     def __attrs_post_init__(self) -> None:
         if self.bits != 32 and not 2 <= self.bits <= 8:
             raise ValueError(f"bits must lie in [2, 8], or be 32 for a floating-point run, found {self.bits}")
-        if self.learned:
-            raise ValueError("learned = true: this version trains with fixed scales only; set learned = false")
 
     @property
     def enabled(self) -> bool:
@@ -117,7 +117,10 @@ class ReferencesKey:
 
 @attrs.frozen(kw_only=True)
 class RunSpec:
-    """A whole specification. Paths in it are absolute after `read_spec`."""
+    """A whole specification. Paths in it are absolute after `read_spec`.
+
+    [interventions] holds strengths by name; the names are the modules of `qat_train.interventions`.
+    """
 
     run: RunKey
     model: ModelKey
@@ -126,11 +129,33 @@ class RunSpec:
     quantization: QuantizationKey = attrs.field(factory=QuantizationKey)
     ema: EmaKey = attrs.field(factory=EmaKey)
     references: ReferencesKey = attrs.field(factory=ReferencesKey)
+    interventions: dict[str, float] = attrs.field(factory=dict)
     overrides: dict[str, str | int | float | bool] = attrs.field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
         if "ema" in self.run.series and not self.ema.enabled:
             raise ValueError("run.series names 'ema' while ema.enabled is false")
+        known = intervention_names()
+        for name, strength in self.interventions.items():
+            if name not in known:
+                raise ValueError(f"interventions.{name}: unknown, known are {', '.join(known)}")
+            if not (math.isfinite(strength) and strength > 0):
+                raise ValueError(f"interventions.{name} must be a finite number above 0, found {strength}")
+        if self.quantization.learned and self.training.optimizer not in ("Adam", "AdamW"):
+            raise ValueError(
+                "quantization.learned = true needs training.optimizer Adam or AdamW, whose steps do not depend on the "
+                f"size of a scale's gradient; found {self.training.optimizer}"
+            )
+        if not self.quantization.enabled and self.quantization.learned:
+            raise ValueError("quantization.bits = 32 has no scales; set quantization.learned = false")
+
+
+def intervention_names() -> tuple[str, ...]:
+    """Interventions that ship with this package: the modules of `qat_train.interventions` that have a class `Arm`."""
+    folder = importlib.resources.files("qat_train") / "interventions"
+    helpers = ("__init__", "annealing", "base")
+    names = (item.name.removesuffix(".py") for item in folder.iterdir() if item.name.endswith(".py"))
+    return tuple(sorted(name for name in names if name not in helpers))
 
 
 def read_spec(path: Path) -> RunSpec:

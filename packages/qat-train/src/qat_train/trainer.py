@@ -21,7 +21,10 @@ from qat_train.averaging import EmaSchedule, NoEma, build_ema, schedule
 from qat_train.environment import use_threads
 from qat_train.errors import Diverged, ResourceError
 from qat_train.evaluator import Evaluator
+from qat_train.insertion import keep_scales_positive, scale_parameters
+from qat_train.interventions import build as build_interventions
 from qat_train.metrics import write_metrics
+from qat_train.oscillation import Tracker
 from qat_train.randomness import epoch_seed, seed_everything
 from qat_train.run import EpochRecord, Evaluation, Event
 from qat_train.spec import RunSpec
@@ -50,6 +53,7 @@ class RunContext:
     folder: Path
     threads: int
     report: Callable[[EpochRecord, int], None]
+    teacher: Any = None  # the floating-point starting model, for interventions
     records: list[EpochRecord] = attrs.field(factory=list)
     events: list[Event] = attrs.field(factory=list)
     seconds: float = 0.0
@@ -110,8 +114,10 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
         super().__init__(overrides=dict(overrides))
         self.set_callback("on_train_start", type(self)._on_train_start)
         self.set_callback("on_train_epoch_start", type(self)._begin_epoch)
+        self.set_callback("on_train_batch_start", type(self)._begin_batch)
         self.best_fitness: float | None = None
         self._rollbacks = 0
+        self._batches = 0  # begun so far, those of a resumed run's earlier epochs included
         self._epoch_events: list[Event] = []
         self._epoch_started = 0.0
         self._elapsed_before = 0.0
@@ -130,11 +136,34 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
         use_threads(self.context.threads)
 
     def _build_average(self, model: Any) -> Any:
+        """The average, then what watches the model: its hooks must not be copied into the average."""
         spec = self.context.spec
-        if not spec.ema.enabled:
-            return NoEma()
-        self.context.ema_schedule = schedule(spec.ema, len(self.train_loader) * self.epochs)
-        return build_ema(model, self.context.ema_schedule)
+        average: Any = NoEma()
+        if spec.ema.enabled:
+            self.context.ema_schedule = schedule(spec.ema, len(self.train_loader) * self.epochs)
+            average = build_ema(model, self.context.ema_schedule)
+        self._tracker = Tracker(model, bits=spec.quantization.bits)
+        self._interventions = build_interventions(
+            spec.interventions, model=model, tracker=self._tracker, teacher=self.context.teacher
+        )
+        return average
+
+    def build_optimizer(self, model: Any, **options: Any) -> Any:
+        """Ultralytics' optimizer, with learned scales in a group of their own: it would decay them like weights."""
+        optimizer = super().build_optimizer(model=model, **options)
+        if scales := scale_parameters(model):
+            theirs = {id(amax) for amax in scales}
+            for group in optimizer.param_groups:
+                group["params"] = [p for p in group["params"] if id(p) not in theirs]
+            optimizer.add_param_group(
+                {
+                    "params": scales,
+                    "lr": self.context.spec.quantization.scale_lr,
+                    "weight_decay": 0.0,
+                    "param_group": "scale",
+                }
+            )
+        return optimizer
 
     def _build_train_pipeline(self) -> None:
         """Fail where Ultralytics would go on with half the batch after running out of memory."""
@@ -163,6 +192,9 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
         if self.start_epoch == 0 and not self.context.records:
             self._save_state(0)  # so that a first epoch that goes wrong can be redone too
         self._started = time.monotonic()
+        self.optimizer.register_step_post_hook(lambda *_: self._after_step())
+        if self._interventions:
+            self.model.register_forward_hook(self._add_terms)
 
     def _begin_epoch(self) -> None:
         """Start every epoch from (seed, epoch) alone, so that any epoch can be redone bit for bit."""
@@ -176,7 +208,11 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
             dataset.ims = [None] * dataset.ni
             dataset.im_hw0 = [None] * dataset.ni
             dataset.im_hw = [None] * dataset.ni
+        self._batches = self.epoch * len(self.train_loader)
         self._epoch_started = time.monotonic()
+
+    def _begin_batch(self) -> None:
+        self._batches += 1
 
     # One epoch --------------------------------------------------------------------------------------------------------
 
@@ -186,6 +222,34 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
         super().optimizer_step()
         if self.scaler.is_enabled() and self.scaler.get_scale() < scale:
             self._note(self.epoch + 1, "scaler-skip", f"gradient scale {scale:g} overflowed")
+
+    @property
+    def _progress(self) -> float:
+        """Share of the training's steps that are done, the one at work not counted."""
+        share: float = (self._batches - 1) / (len(self.train_loader) * self.epochs)
+        return share
+
+    def _add_terms(self, _model: Any, inputs: tuple[Any, ...], output: Any) -> Any:
+        """Add the interventions' terms to the loss of a training batch, in its own measure: a sum over images."""
+        if not isinstance(inputs[0], dict):
+            return None  # an evaluation
+        images, (loss, items) = inputs[0]["img"], output
+        loss, items = loss.sum(), dict(items)
+        for name, intervention in self._interventions.items():
+            term = intervention.loss(images, self._progress)
+            if term is not None:
+                loss = loss + term * images.shape[0]
+            items[name] = loss.new_zeros(()) if term is None else term.detach()
+        return loss, items
+
+    def _after_step(self) -> None:
+        """After the optimizer moved weights and scales, before the average takes them in."""
+        keep_scales_positive(self.model)
+        for intervention in self._interventions.values():
+            intervention.constrain()
+        self._tracker.update()
+        for intervention in self._interventions.values():
+            intervention.after_step(self._progress)
 
     def validate(self) -> tuple[dict[str, float], float]:
         """Evaluate each series of the run on the weights it names; Ultralytics evaluates `ema or model`, rounded."""
@@ -200,6 +264,7 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
             raw=points.get("raw"),
             ema=points.get("ema"),
             events=tuple(self._epoch_events),
+            oscillation=self._tracker.record() if self._tracker.layers else None,
         )
         self._pending = record
         last = next((p for p in reversed(list(points.values())) if p is not None), None)
@@ -280,6 +345,9 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
         tensors = with_prefix("raw", self.model.state_dict()) | optimizer_tensors(self.optimizer)
         if self.ema:
             tensors |= with_prefix("ema", self.ema.ema.state_dict())
+        tensors |= with_prefix("tracker", self._tracker.state())
+        for name, intervention in self._interventions.items():
+            tensors |= with_prefix(f"interventions.{name}", intervention.state())
         criterion = getattr(self.model, "criterion", None)
         state = TrainingState(
             epoch=epoch,
@@ -303,6 +371,9 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
             self.ema.ema.load_state_dict(without_prefix("ema", tensors))
             self.ema.updates = state.ema_updates
         restore_optimizer(self.optimizer, state, tensors)
+        self._tracker.load_state(without_prefix("tracker", tensors))
+        for name, intervention in self._interventions.items():
+            intervention.load_state(without_prefix(f"interventions.{name}", tensors))
         if state.scaler:
             self.scaler.load_state_dict(dict(state.scaler))
         if getattr(self.model, "criterion", None) is None:
