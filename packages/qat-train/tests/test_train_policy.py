@@ -84,3 +84,46 @@ def test_unknown_policy_names_the_shipped_ones():
     assert str(caught.value) == (
         "quantization.policy: unknown policy 'defualt'; shipped are all, default, or give a .toml file"
     )
+
+
+def test_rules_by_name_combine_with_place_and_kind(tmp_path):
+    (tmp_path / "named.toml").write_text(
+        '[[rule]]\nbits = "base"\n'
+        '[[rule]]\nname = "model.2.*"\nkind = "pointwise"\nbits = 6\n'
+        '[[rule]]\nname = "model.2.cv1.conv"\nbits = 8\n'
+        '[[rule]]\nname = "model.23.*"\nplace = "head-last"\nbits = "float"\n'
+    )
+    sites = convolution_sites(load_detector("scratch:yolov10n").model)
+    bits = assign_bits(load_policy("named.toml", folder=tmp_path), sites, 3)
+    assert bits["model.2.cv1.conv"] == 8
+    assert bits["model.2.cv2.conv"] == 6
+    assert bits["model.2.m.0.cv1.conv"] == 3  # dense
+    assert bits["model.20.cv1.conv"] == 3  # a dot of a pattern is a dot
+    assert {bits[s.name] for s in sites if "head-last" in s.places} == {None}
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ('name = ""\nbits = 4', "Length of 'name' must be >= 1"),
+        ("name = 7\nbits = 4", "rule[0]: name: expected str, found int 7"),
+        ('nmae = "x"\nbits = 4', "unknown field 'nmae' (did you mean 'name'?)"),
+    ],
+)
+def test_wrong_name_patterns_are_refused_with_file_and_rule(tmp_path, rule, expected):
+    (tmp_path / "p.toml").write_text(f"[[rule]]\n{rule}\n")
+    with pytest.raises(SpecError) as caught:
+        load_policy("p.toml", folder=tmp_path)
+    assert "p.toml: rule[0]" in str(caught.value)
+    assert expected in str(caught.value)
+
+
+def test_a_name_that_matches_no_layer_is_refused_with_file_and_rule(tmp_path):
+    path = tmp_path / "p.toml"
+    path.write_text('[[rule]]\nbits = "base"\n[[rule]]\nname = "model.99.*"\nbits = 8\n')
+    sites = convolution_sites(load_detector("scratch:yolov10n").model)
+    with pytest.raises(SpecError) as caught:
+        assign_bits(load_policy("p.toml", folder=tmp_path), sites, 4)
+    assert str(caught.value) == (
+        f"{path}: rule[1]: name 'model.99.*' matches no convolution of this model; `qat-train layers` lists them"
+    )

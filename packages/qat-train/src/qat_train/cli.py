@@ -131,12 +131,62 @@ def fetch(checkpoint: Path) -> None:
     click.echo(str(checkpoint))
 
 
+@cli.command()
+@click.option("--run", "run_dir", type=click.Path(path_type=Path), required=True, help="Folder of a completed run.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Where audit.json goes.")
+@click.option("--evaluate", is_flag=True, help="Also the mAP of raw and EMA weights with each other's statistics.")
+@click.option("--device", help="cpu, auto or a CUDA index, for --evaluate; the run's own without.")
+@json_option
+def audit(run_dir: Path, out: Path, evaluate: bool, device: str | None, as_json: bool) -> None:
+    """Say which codes differ between the raw and the averaged weights of a run, and why EMA helps it.
+
+    Example: qat-train audit --run runs/n-seed0 --out runs/n-seed0/audit.json --evaluate
+    """
+    threads = prepare_environment()
+    with quiet_stdout():
+        from qat_train.audit import audit as examine
+        from qat_train.audit import describe, read_run
+
+        record = examine(run_dir, evaluate=evaluate, device=device, threads=threads)
+        qat_artifacts.write(out, record, inputs=read_run(run_dir)[1])
+    _show(record, describe(record), as_json)
+
+
+@cli.command()
+@click.option("--spec", "spec_path", type=click.Path(path_type=Path), required=True, help="Run specification, TOML.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the scan.")
+@click.option("--bits-high", type=click.IntRange(3, 8), default=8, show_default=True, help="Width of raised layers.")
+@click.option("--budget", type=float, help="Average bits per quantized weight; half a bit above the base without.")
+@json_option
+def sensitivity(spec_path: Path, out: Path, bits_high: int, budget: float | None, as_json: bool) -> None:
+    """Measure what each layer alone loses at the specification's bits, and write a mixed policy within a budget.
+
+    A scan that was cut off continues; another budget for a finished one costs a single evaluation.
+
+    Example: qat-train sensitivity --spec run.toml --out runs/sensitivity-n --budget 4.5
+    """
+    from qat_train.spec import read_spec
+
+    spec = read_spec(spec_path)
+    threads = prepare_environment(spec.training.threads)
+    with quiet_stdout():
+        from qat_train.ranking import describe
+        from qat_train.sensitivity import scan
+
+        record = scan(spec, out, bits_high=bits_high, budget=budget, threads=threads)
+    _show(record, describe(record), as_json)
+
+
+def _show(record: qat_artifacts.Record, text: str, as_json: bool) -> None:
+    click.echo(qat_artifacts.dumps(qat_artifacts.unstructure(record)) if as_json else f"{text.rstrip()}\n", nl=False)
+
+
 def _train(spec_path: Path, out: Path, resume: Any, as_json: bool, *, pretrain: bool) -> None:
     from qat_train.spec import read_spec
 
     spec = read_spec(spec_path)
-    if pretrain == spec.quantization.enabled:
-        raise SpecError(f"{spec_path}: quantization.bits must be {'32' if pretrain else '2 to 8'} for this command")
+    if pretrain and spec.quantization.enabled:
+        raise SpecError(f"{spec_path}: quantization.bits must be 32 for this command")
     threads = prepare_environment(spec.training.threads)
     with quiet_stdout():
         from qat_train.progress import EpochReporter

@@ -1,5 +1,6 @@
-"""Layer policy: which convolution gets how many bits. Data, not code: rules by type and place in the graph."""
+"""Layer policy: which convolution gets how many bits. Data, not code: rules by name, type and place in the graph."""
 
+import fnmatch
 import importlib.resources
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any, Literal
 
 import attrs
 import tomli
+from attrs import validators
 
 import qat_artifacts
 from qat_train.errors import SpecError
@@ -17,8 +19,13 @@ Kind = Literal["any", "dense", "pointwise", "depthwise"]
 
 @attrs.frozen(kw_only=True)
 class Rule:
-    """Layers of this `place` and `kind` get `bits`: "base" (the run's width), "float", or 2 to 8."""
+    """Layers of this `name`, `place` and `kind` get `bits`: "base" (the run's width), "float", or 2 to 8.
 
+    `name` is a pattern on the layer's path: `*` any text (dots too), `?` one character, `[ab]` one of these. A pattern
+    holds for one architecture alone, so it belongs into policy files; the shipped ones go by place and kind.
+    """
+
+    name: str = attrs.field(default="*", validator=validators.min_len(1))
     place: Place = "any"
     kind: Kind = "any"
     bits: int | str = attrs.field()
@@ -31,10 +38,14 @@ class Rule:
 
 @attrs.frozen(kw_only=True)
 class Policy:
-    """Rules in order; for each layer the last rule that matches decides. A layer no rule matches stays in float."""
+    """Rules in order; for each layer the last rule that matches decides. A layer no rule matches stays in float.
+
+    `source` is the file, for error texts.
+    """
 
     name: str
     rules: tuple[Rule, ...]
+    source: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -75,7 +86,7 @@ def load_policy(name: str, *, folder: Path | None = None) -> Policy:
         raise SpecError(f"{source}: {error}") from error
     if not rules:
         raise SpecError(f"{source}: no [[rule]] found")
-    return Policy(name=label, rules=rules)
+    return Policy(name=label, rules=rules, source=source)
 
 
 def _rule(raw: Mapping[str, Any], source: str) -> Rule:
@@ -84,7 +95,7 @@ def _rule(raw: Mapping[str, Any], source: str) -> Rule:
         raise SpecError(f"{source}: bits must be 'base', 'float' or 2 to 8, found {bits!r}")
     try:
         rest = qat_artifacts.structure({k: v for k, v in raw.items() if k != "bits"}, _RuleWithoutBits, source=source)
-        return Rule(place=rest.place, kind=rest.kind, bits=bits)
+        return Rule(name=rest.name, place=rest.place, kind=rest.kind, bits=bits)
     except qat_artifacts.InvalidArtifact as error:
         raise SpecError(str(error)) from error
     except ValueError as error:
@@ -93,17 +104,41 @@ def _rule(raw: Mapping[str, Any], source: str) -> Rule:
 
 @attrs.frozen(kw_only=True)
 class _RuleWithoutBits:
+    name: str = attrs.field(default="*", validator=validators.min_len(1))
     place: Place = "any"
     kind: Kind = "any"
 
 
+def deciding_bits(policy: Policy, sites: Sequence[Site]) -> dict[str, int | str]:
+    """What the deciding rule says of each site, "base", "float" or a width, in the order of `sites`.
+
+    Raises:
+        SpecError: a rule names a layer that is not there; the text names file and rule.
+    """
+    for i, rule in enumerate(policy.rules):
+        if not any(fnmatch.fnmatchcase(site.name, rule.name) for site in sites):
+            raise SpecError(
+                f"{policy.source or policy.name}: rule[{i}]: name {rule.name!r} matches no convolution of this model; "
+                "`qat-train layers` lists them"
+            )
+    return {site.name: next((r.bits for r in reversed(policy.rules) if _matches(r, site)), "float") for site in sites}
+
+
+def _matches(rule: Rule, site: Site) -> bool:
+    return (
+        fnmatch.fnmatchcase(site.name, rule.name)
+        and (rule.place == "any" or rule.place in site.places)
+        and rule.kind in ("any", site.kind)
+    )
+
+
 def assign_bits(policy: Policy, sites: Sequence[Site], base_bits: int) -> dict[str, int | None]:
-    """Bits of each site, None for float, in the order of `sites`."""
-    assigned: dict[str, int | None] = {}
-    for site in sites:
-        bits: int | str = "float"
-        for rule in policy.rules:
-            if (rule.place == "any" or rule.place in site.places) and rule.kind in ("any", site.kind):
-                bits = rule.bits
-        assigned[site.name] = base_bits if bits == "base" else None if bits == "float" else int(bits)
-    return assigned
+    """Bits of each site, None for float, in the order of `sites`.
+
+    Raises:
+        SpecError: as `deciding_bits`.
+    """
+    return {
+        name: base_bits if bits == "base" else None if bits == "float" else int(bits)
+        for name, bits in deciding_bits(policy, sites).items()
+    }
