@@ -33,7 +33,8 @@ def summary_document(row):
     known = [(value, -epoch) for epoch, value, _ in points if value is not None]
     best, best_epoch = max(known, default=(None, None))
     final = points[-1][1] if points else None
-    averaged, corrected = method.startswith("ema"), method.endswith("+qc")
+    parts = method.replace("-", "+").split("+")
+    averaged, stages = "ema" in parts, [stage for stage in ("bn", "qc") if stage in parts]
     status = {"stable": "completed-success", "incomplete": "incomplete"}.get(row["class"], "completed-failed")
     history = [
         {"epoch": epoch, "value": value, "stage": stage, "weights_sha256": sha256(f"{trajectory}{method}{epoch}")}
@@ -47,7 +48,8 @@ def summary_document(row):
         "model.checkpoint_sha256": sha256(variant),
         "method.variant": method,
         "method.ema.enabled": averaged,
-        "method.qc.enabled": corrected,
+        "method.qc.enabled": "qc" in stages,
+        "method.qc.stages": stages,
         "training.seed": seed,
         "evaluation.weights_sha256": history[-1]["weights_sha256"] if history else None,
         "metrics.history": history,

@@ -36,6 +36,12 @@ def test_repetitions_differ_in_each_key_that_decides(compared, field, value):
     assert [difference.key for difference in found] == [field.replace("__", ".")]
 
 
+def test_intervention_that_the_other_lacks_is_named(compared):
+    found = differences(compared(training__interventions={"dampening": 0.1}), compared())
+    assert [str(difference) for difference in found] == ["training.interventions.dampening is 0.1, not none"]
+    assert differences(compared(), compared(), ["training.interventions"]) == ()
+
+
 def test_nested_scale_is_named(compared):
     found = differences(compared(quantization__scale={"init": "max", "learned": False}), compared())
     assert [str(difference) for difference in found] == ["quantization.scale.init is max, not mse"]

@@ -77,7 +77,45 @@ def test_methods_stand_side_by_side_with_mean_spread_and_worst(compared):
 def test_difference_to_the_baseline_is_paired_by_seed(compared):
     paired = cell(compared("good"), "yolo10n", "ema+qc").delta_baseline
     assert paired.differences == {"0": 0.03125, "1": 0.015625}
-    assert (paired.mean, paired.minimum, paired.maximum) == (0.0234375, 0.015625, 0.03125)
+    assert (paired.n, paired.mean, paired.minimum, paired.maximum) == (2, 0.0234375, 0.015625, 0.03125)
+    assert (paired.better, paired.worse, paired.worst_seed, paired.sign_test_p) == (2, 0, 1, None)
+    assert (paired.interval.low, paired.interval.high, paired.interval.method) == (0.015625, 0.03125, "exhaustive")
+
+
+def test_correction_is_paired_with_the_average_it_started_from_too(compared):
+    comparison = compared("good")
+    assert cell(comparison, "yolo10n", "ema+qc").delta_ema.differences == {"0": 0.015625, "1": -0.0078125}
+    assert cell(comparison, "yolo10n", "ema").delta_ema is None
+    assert cell(comparison, "yolo10s", "ema+qc").delta_ema is None  # there is no ema of that variant
+
+
+def test_control_in_floating_point_stands_as_a_row_without_ptq(compared, ladder_row):
+    control = {
+        "method": "fp32",
+        "ptq": None,
+        "set": {
+            "quantization.mode": "fp32",
+            "quantization.library": "none",
+            "quantization.weight_bit_width": None,
+            "quantization.layers": [],
+            "method.sets": ["quantization"],
+        },
+    }
+    comparison = compared("good", *(ladder_row("good", i, **control, trajectory=f"bits-32/{i}") for i in (0, 1)))
+    found = cell(comparison, "yolo10n", "fp32")
+    assert (found.counted_seeds, found.delta_ptq, found.delta_fp32) == ((0, 1), None, -0.0703125)
+    assert [r.method for r in comparison.rows if r.variant == "yolo10n"][-1] == "fp32"
+    assert not [note for note in comparison.notes if "PTQ reference" in note]
+
+
+def test_arm_that_intervenes_is_comparable_where_it_says_so(compared, ladder_row):
+    def arm(seed, strength, *sets):
+        change = {"training.interventions": {"dampening": strength}, "method.sets": list(sets)}
+        return ladder_row("good", 0, method="dampening", seed=seed, trajectory=f"dampening/{seed}", set=change)
+
+    declared = compared("good", arm(0, 0.1, "training.interventions"), arm(1, 0.2, "training.interventions"))
+    notes = {row.seed: row.notes for row in declared.rows if row.method == "dampening"}
+    assert notes == {0: (), 1: ("not comparable: training.interventions.dampening is 0.2, not 0.1",)}
 
 
 def test_references_stand_above_the_methods_of_each_variant(ladder, tmp_path):
@@ -181,8 +219,8 @@ def test_verdict_of_two_seeds_is_cautious(compared):
     assert comparison.verdict[2] == (
         "yolo10n ema+qc: 2 of 2 seeds stable. Final 0.3906 mean over 2 seeds (range 0.3750 to 0.4062), "
         "-0.0469 against FP32 0.4375 and +0.3281 against PTQ 0.0625. "
-        "ema+qc minus baseline: +0.0234 mean over 2 seeds (range +0.0156 to +0.0312); "
-        "too few seeds to call a difference."
+        "ema+qc minus baseline: +0.0234 [+0.0156, +0.0312] over 2 seeds; two seeds cannot show a difference. "
+        "ema+qc minus ema: +0.0039 [-0.0078, +0.0156] over 2 seeds; two seeds cannot show a difference."
     )
     assert (
         "2 of 2 seeds stable: a method that fails in half of its runs shows that with probability 0.25"
@@ -190,17 +228,34 @@ def test_verdict_of_two_seeds_is_cautious(compared):
     )
 
 
-def test_verdict_calls_a_difference_only_where_a_sign_test_can(compared, ladder_row):
+def test_verdict_calls_a_difference_in_which_all_seeds_agree(compared, ladder_row):
     rows = [ladder_row("good", i, seed=seed) for seed in range(6) for i in (0, 2)]
     verdict = compared(*rows).verdict[1]
-    assert verdict.endswith("; above it in 6 of 6 seeds (two-sided sign test, p = 0.031).")
+    assert verdict.endswith(
+        " ema is better than baseline by 0.0156 [0.0156, 0.0156], 6 of 6 seeds (sign test p = 0.031)."
+    )
 
 
 def test_verdict_of_mixed_signs_shows_no_difference(compared, ladder_row):
     rows = [ladder_row("good", i, seed=seed) for seed in range(5) for i in (0, 2)]
     rows += [ladder_row("good", 0, seed=5), ladder_row("good", 2, seed=5, history=[0.1, 0.2, 0.3, 0.3, 0.3, 0.3125])]
     verdict = compared(*rows).verdict[1]
-    assert verdict.endswith("; no difference can be shown (two-sided sign test, p = 0.22).")
+    assert verdict.endswith(
+        " over 6 seeds, better in 5, worse in 1, worst in seed 5 (-0.0625); "
+        "no difference can be shown (sign test p = 0.22)."
+    )
+
+
+def test_few_seeds_are_said_once_with_what_chance_alone_would_call(compared, ladder_row):
+    rows = [ladder_row("good", i, seed=seed) for seed in range(3) for i in (0, 2, 4)]
+    notes = compared(*rows).notes
+    assert sum("over few seeds they are too narrow" in note for note in notes) == 1
+    (chance,) = [note for note in notes if "by chance" in note]
+    assert chance.endswith("meets that by chance in 25.0% over 3 seeds of cases, and 3 comparisons are made here")
+
+
+def test_nothing_is_said_of_intervals_where_nothing_is_compared(compared, ladder_row):
+    assert not [note for note in compared(ladder_row("good", 0)).notes if "intervals" in note or "chance" in note]
 
 
 def test_verdict_without_a_baseline_makes_no_statement_on_a_difference(compared, ladder_row):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from qat_report import compare
 from qat_report.markdown import escape
+from qat_report.methods import ORDER
 
 HOSTILE = "<script>alert(1)</script> | x"
 
@@ -149,3 +150,60 @@ def test_page_without_any_number_is_still_drawn(pages):
 def test_name_that_looks_like_a_formula_is_drawn_as_text(pages, ladder_row):
     html, _ = pages(ladder_row("good", 0, method="$x^2$"))
     assert "$x^2$" in html
+
+
+MOVED = {
+    "momentum": 0.01,
+    "threshold": 0.02,
+    "frequency": 0.00125,
+    "share": 0.0625,
+    "switches": 12345,
+    "by_weight": 12000,
+    "by_scale": 345,
+    "epoch": 6,
+}
+
+
+def test_oscillation_is_told_once_for_the_rows_of_a_training_run(pages, ladder_row):
+    rows = [ladder_row("good", i, set={"oscillation": MOVED}) for i in (0, 2)]
+    html, page = pages(*rows, ladder_row("good", 1))
+    line = "| yolo10n seed 0: baseline, ema | 6 | 6.25% above 0.02 | 0.00125 | 12,345 | 12,000 | 345 |"
+    assert page.count(line) == 1
+    assert "yolo10n seed 1: baseline" not in page.partition("## Oscillation")[2].partition("## Notes")[0]
+    assert "6.25% above 0.02" in html
+    for text in (html, page):
+        assert "Nagel et al., ICML 2022" in text
+
+
+def test_without_a_tracked_run_there_is_no_section_on_oscillation(pages):
+    html, page = pages("good")
+    assert "Oscillation</h2>" not in html
+    assert "## Oscillation" not in page
+
+
+def test_scope_stands_with_rows_of_the_papers_granularity(pages, ladder_row):
+    change = {"quantization.granularity": "per-tensor", "method.sets": ["quantization"]}
+    html, page = pages("good", ladder_row("good", 0, method="paper", trajectory="paper/0", set=change))
+    section = page.partition("## yolo10n\n")[2].partition("## yolo10s")[0]
+    assert "paper: per tensor like the paper, and still weights alone. Only weights are quantized here" in section
+    assert html.count("still weights alone") == 1
+
+
+def test_differences_stand_with_interval_counts_and_worst_seed(pages):
+    html, page = pages("good")
+    assert "| ema minus baseline | 2 | +0.0195 | \\[+0.0156, +0.0234\\] | 2 / 0 | – | 0: +0.0156 |" in page
+    assert "| ema+qc minus ema | 2 | +0.0039 |" in page
+    assert "Differences, paired by seed" in html
+
+
+def test_plot_says_which_correction_a_point_is_after(pages, ladder_row):
+    html, _ = pages(*(ladder_row("good", 4, method=method) for method in ("ema+bn", "ema+qc", "ema+bn+qc")))
+    for label in ("after BN", "after QC", "after BN + QC"):
+        assert f">{label}</text>" in html
+
+
+def test_every_known_method_fits_one_page(pages, ladder_row):
+    rows = [ladder_row("good", 0, method=method, trajectory=method) for method in ORDER]
+    html, page = pages(*rows)
+    assert re.findall(r"^\| ([\w+-]+) \| 1 of 1", page, flags=re.MULTILINE) == list(ORDER)
+    assert html.count("</svg>") == 2

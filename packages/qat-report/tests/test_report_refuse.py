@@ -102,3 +102,13 @@ def test_a_run_that_was_started_against_the_gate_says_so_on_every_page(refused, 
         '<p class="against">STARTED AGAINST THE GATE: yolo10m/seed0/ema+qc: a trial</p>'
         in (root / "index.html").read_text()
     )
+
+
+def test_a_refused_method_names_the_stages_it_would_have_had(refused):
+    root, request, gate = refused
+    found = refuse(request, gate=gate, out=root / "yolo10m")
+    assert (found.method.qc.enabled, found.method.qc.stages, found.method.qc.trained) == (True, ("qc",), ())
+    document = json.loads(request.read_text()) | {"method": "ema+bn"}
+    request.write_text(json.dumps(document))
+    found = refuse(request, gate=gate, out=root / "yolo10m")
+    assert (found.method.qc.enabled, found.method.qc.stages) == (False, ("bn",))

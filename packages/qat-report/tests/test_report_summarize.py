@@ -83,9 +83,9 @@ def test_corrected_row_is_the_averaged_series_and_the_point_after_correction(run
 
 
 def test_another_method_names_its_series_and_what_it_sets(run, tmp_path):
-    found = summarize(run(), method="dampening", series="raw", sets=["training.epochs"], out=tmp_path / "out")
+    found = summarize(run(), method="my-arm", series="raw", sets=["training.epochs"], out=tmp_path / "out")
     assert (found.method.variant, found.method.sets, found.metrics.final_value) == (
-        "dampening",
+        "my-arm",
         ("training.epochs",),
         0.375,
     )
@@ -94,9 +94,9 @@ def test_another_method_names_its_series_and_what_it_sets(run, tmp_path):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"method": "dampening"}, "method 'dampening' does not say which weights it reports; add --series raw or"),
+        ({"method": "my-arm"}, "method 'my-arm' does not say which weights it reports; add --series raw or"),
         ({"method": "baseline", "series": "ema"}, "method 'baseline' reports the raw series, not ema; give the other"),
-        ({"method": "ema", "qc": FIXTURES / "qc"}, "method 'ema' has no correction; leave --qc out or name the method"),
+        ({"method": "ema", "qc": FIXTURES / "qc"}, "method 'ema' has no correction; leave --qc out or name a"),
     ],
 )
 def test_contradictory_request_is_refused(run, tmp_path, options, text):
@@ -109,6 +109,122 @@ def test_series_that_the_run_did_not_validate_is_named(run, tmp_path):
     text = f"{folder / 'run.json'}: method 'ema' reports the ema series, this run validated raw"
     with pytest.raises(ReportError, match=f"^{re.escape(text)}$"):
         summarize(folder, method="ema", out=tmp_path / "out")
+
+
+def test_what_runs_made_before_it_existed_leave_out_has_its_default(run, tmp_path):
+    found = summarize(run(), method="ema+qc", qc=tmp_path / "qc", out=tmp_path / "out")
+    assert (found.training.interventions, found.oscillation) == ({}, None)
+    assert (found.method.qc.stages, found.method.qc.trained) == (("qc",), ("gamma", "beta"))
+    page = (tmp_path / "out/summary.md").read_text(encoding="utf-8")
+    assert "| after QC | 0.4062 |" in page
+    assert "| correction | QC of gamma and beta, 1 epoch, lr 0.0001 |" in page
+
+
+BN = {"stages": ["bn"], "trained": [], "epochs": None, "lr": None, "batch_norms": 81, "bn_stats_fixed": False}
+
+
+def test_re_estimation_alone_is_a_correction_that_is_not_called_qc(run, tmp_path):
+    found = summarize(run(qc=BN), method="ema+bn", qc=tmp_path / "qc", out=tmp_path / "out")
+    assert (found.method.qc.enabled, found.method.qc.stages, found.method.qc.trained) == (False, ("bn",), ())
+    assert (found.method.qc.epochs, found.method.qc.lr, found.metrics.final_value) == (None, None, 0.40625)
+    page = (tmp_path / "out/summary.md").read_text(encoding="utf-8")
+    assert "| after BN | 0.4062 |" in page
+    assert "| correction | BN statistics re-estimated |" in page
+
+
+def test_both_stages_are_named(run, tmp_path):
+    both = {"stages": ["bn", "qc"], "trained": ["gamma", "beta"], "batch_norms": 81}
+    summarize(run(qc=both), method="ema+bn+qc", qc=tmp_path / "qc", out=tmp_path / "out")
+    page = (tmp_path / "out/summary.md").read_text(encoding="utf-8")
+    assert "| after BN + QC | 0.4062 |" in page
+    assert "| correction | BN statistics re-estimated; then QC of gamma and beta, 1 epoch, lr 0.0001 |" in page
+
+
+@pytest.mark.parametrize(
+    ("method", "change", "text"),
+    [
+        ("ema+qc", BN, "its stages are bn, method 'ema+qc' has qc"),
+        ("ema+bn", {}, "its stages are qc, method 'ema+bn' has bn"),
+        ("ema+qc-beta", {}, "it trained gamma, beta, method 'ema+qc-beta' trains beta"),
+        ("ema+qc", {"trained": ["gamma"]}, "it trained gamma, method 'ema+qc' trains gamma, beta"),
+    ],
+)
+def test_correction_of_another_method_is_refused(run, tmp_path, method, change, text):
+    folder = run(qc=change)
+    with pytest.raises(ReportError, match=f"{re.escape(f'qc.json: {text}')}$"):
+        summarize(folder, method=method, qc=tmp_path / "qc", out=tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"stages": ["qc", "bn"]}, "stages ['qc', 'bn'] are neither bn nor qc nor bn, qc"),
+        ({"stages": []}, "stages [] are neither bn nor qc nor bn, qc"),
+        ({"stages": ["bn"], "trained": ["beta"]}, "stages ['bn'] and trained ['beta'] contradict each other"),
+    ],
+)
+def test_correction_that_contradicts_itself_is_refused(run, tmp_path, change, text):
+    folder = run(qc=change)
+    with pytest.raises(qat_artifacts.InvalidArtifact, match=re.escape(text)):
+        summarize(folder, method="ema+qc", qc=tmp_path / "qc", out=tmp_path / "out")
+
+
+def test_known_arm_needs_no_series(run, tmp_path):
+    raw = run(training__interventions={"dampening": 0.1})
+    sets = ["training.interventions"]
+    found = summarize(raw, method="dampening", sets=sets, out=tmp_path / "raw")
+    assert (found.metrics.final_value, found.training.interventions) == (0.375, {"dampening": 0.1})
+    assert summarize(raw, method="dampening+ema", sets=sets, out=tmp_path / "ema").metrics.final_value == 0.390625
+    assert "| interventions | dampening 0.1 |" in (tmp_path / "raw/summary.md").read_text(encoding="utf-8")
+
+
+def test_run_cut_off_before_its_correction_names_the_stages_to_come(run, tmp_path):
+    found = summarize(run(status="running", lines=metric_lines(3)), method="ema+bn+qc", out=tmp_path / "out")
+    assert (found.method.qc.stages, found.method.qc.trained) == (("bn", "qc"), ("gamma", "beta"))
+    assert "| correction | none |" in (tmp_path / "out/summary.md").read_text(encoding="utf-8")
+
+
+def moved(share, **counts):
+    counts = {"switches": 7, "by_weight": 4, "by_scale": 3} | counts
+    total = {"weights": 4608, "frequency": 0.01, "share": share, "distance": [0] * 10, **counts}
+    return {"momentum": 0.01, "threshold": 0.02, "total": total, "layers": {"model.1.conv": total}}
+
+
+def test_oscillation_is_that_of_the_last_epoch_that_has_one(run, tmp_path):
+    lines = [json.loads(line) for line in metric_lines()]
+    for line, share in zip(lines, (0.5, 0.25, 0.125, 0.125, 0.0625, None), strict=True):
+        line["oscillation"] = None if share is None else moved(share)
+    found = summarize(run(lines=map(json.dumps, lines)), method="ema", out=tmp_path / "out").oscillation
+    assert (found.epoch, found.share, found.frequency, found.momentum, found.threshold) == (5, 0.0625, 0.01, 0.01, 0.02)
+    assert (found.switches, found.by_weight, found.by_scale) == (7, 4, 3)
+    page = (tmp_path / "out/summary.md").read_text(encoding="utf-8")
+    assert "epoch 5: 6.25% of weights above 0.02, 7 switches (4 by weight, 3 by scale)" in page
+
+
+def test_switches_that_do_not_add_up_are_refused(run, tmp_path):
+    folder = run(lines=metric_lines(oscillation=moved(0.5, by_scale=4)))
+    text = "4 switches by weight and 4 by scale are not 7 switches"
+    with pytest.raises(qat_artifacts.InvalidArtifact, match=re.escape(text)):
+        summarize(folder, method="ema", out=tmp_path / "out")
+
+
+def test_control_in_floating_point_is_classified_without_ptq(run, tmp_path):
+    quantization = {
+        "mode": "fp32",
+        "library": "none",
+        "weight_bit_width": None,
+        "activation_bit_width": None,
+        "granularity": "per-channel",
+        "scale": {"init": "mse", "learned": False},
+        "policy": "default",
+        "layers": [{"name": "model.0.conv", "type": "Conv2d", "bits": None, "elements": 432}],
+    }
+    folder = run(quantization=quantization, references__ptq=None)
+    found = summarize(folder, method="fp32", sets=["quantization"], out=tmp_path / "out")
+    assert (found.stability.run_class, found.metrics.ptq) == ("stable", None)
+    assert found.stability.not_checked == ("no-signal: no PTQ reference is known, checked against FP32 alone",)
+    page = (tmp_path / "out/summary.md").read_text(encoding="utf-8")
+    assert "| quantization | none, floating point control |" in page
 
 
 def test_correction_of_another_run_is_refused(run, tmp_path):
@@ -234,6 +350,13 @@ def test_summarizing_twice_gives_the_same_bytes(run, tmp_path):
         ("metrics.best_value", 0.5, "metrics: best_value is 0.5, the history says 0.375"),
         ("metrics.fp32", 41.0, "metrics: fp32 41.0 is outside [0, 1]"),
         ("training.epochs", 0.9, "training.epochs: expected int, found float 0.9"),
+        ("method.qc.enabled", True, "method.qc: enabled is True, the stages are []"),
+        ("method.qc.stages", ["qc", "bn"], "method.qc: stages ['qc', 'bn'] are neither bn nor qc nor bn, qc"),
+        (
+            "metrics.history",
+            [{"epoch": 1, "value": 0.375, "weights_sha256": None, "stage": "qc"}],
+            "the history has a point after correction, method.qc.stages is empty",
+        ),
         ("method.sets", ["dataset"], "method: a method cannot set dataset; it may set training.epochs"),
     ],
 )

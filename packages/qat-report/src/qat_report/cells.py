@@ -6,6 +6,7 @@ from statistics import fmean, stdev
 from qat_report.comparison import Cell, PairedDelta, Reference
 from qat_report.grouping import Entry
 from qat_report.numbers import difference, metric
+from qat_report.paired import pair
 
 # Runs of other classes ended with a number that is no result: near zero, frozen, or not the run's end.
 COUNTED_CLASSES = frozenset({"stable", "recovered", "insufficient"})
@@ -35,8 +36,8 @@ def left_out(entry: Entry) -> list[str]:
     return [] if found == "stable" else [f"counted in the means although {found}"]
 
 
-def build_cell(entries: Sequence[Entry], baseline: Sequence[Entry]) -> Cell:
-    """The cell of all runs of one method, given the comparable runs of the baseline."""
+def build_cell(entries: Sequence[Entry], usable_of_variant: Sequence[Entry]) -> Cell:
+    """The cell of all runs of one method, given the comparable runs of every method of its variant."""
     first = entries[0]
     usable = [entry for entry in entries if not entry.differences]
     numbers = [entry for entry in usable if counted(entry)]
@@ -57,7 +58,8 @@ def build_cell(entries: Sequence[Entry], baseline: Sequence[Entry]) -> Cell:
         worst=min((value for value in ends if value is not None), default=None),
         delta_fp32=_mean_delta(numbers, "fp32"),
         delta_ptq=_mean_delta(numbers, "ptq"),
-        delta_baseline=_paired(numbers, baseline) if first.method != "baseline" else None,
+        delta_baseline=(_paired(numbers, usable_of_variant, "baseline") if first.method != "baseline" else None),
+        delta_ema=_paired(numbers, usable_of_variant, "ema") if first.method == "ema+qc" else None,
         agree=len(set(classes.values())) == 1 if len(classes) > 1 else None,
         classes=classes,
     )
@@ -70,13 +72,10 @@ def _mean_delta(entries: Sequence[Entry], reference: str) -> float | None:
     return fmean(known) if known and len(known) == len(deltas) else None
 
 
-def _paired(entries: Sequence[Entry], baseline: Sequence[Entry]) -> PairedDelta | None:
-    other = {entry.seed: final(entry) for entry in baseline if counted(entry)}
-    deltas = {str(entry.seed): final(entry) - other[entry.seed] for entry in entries if entry.seed in other}
-    if not deltas:
-        return None
-    values = deltas.values()
-    return PairedDelta(mean=fmean(values), minimum=min(values), maximum=max(values), differences=deltas)
+def _paired(entries: Sequence[Entry], usable: Sequence[Entry], method: str) -> PairedDelta | None:
+    other = {entry.seed: final(entry) for entry in usable if entry.method == method and counted(entry)}
+    differences = {entry.seed: final(entry) - other[entry.seed] for entry in entries if entry.seed in other}
+    return pair(differences) if differences else None
 
 
 def build_reference(usable: Sequence[Entry]) -> tuple[Reference, list[str]]:

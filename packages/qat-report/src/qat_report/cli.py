@@ -77,7 +77,9 @@ def classify(results: Path, column: str, fp32: float | None, ptq: float | None, 
 @cli.command()
 @click.option("--run", type=_path, required=True, help="Folder with run.json and metrics.jsonl.")
 @click.option("--qc", type=_path, help="Folder with the qc.json of this run.")
-@click.option("--method", required=True, help="baseline, ema, ema+qc, or another name together with --series.")
+@click.option(
+    "--method", required=True, help="baseline, ema, ema+bn, ema+qc, ..., or a new name together with --series."
+)
 @click.option("--series", "series_name", type=click.Choice(["raw", "ema"]), help="Weights an unlisted method reports.")
 @click.option(
     "--sets",

@@ -17,12 +17,18 @@ from qat_report.records import Dataset, Model, Quantization, Training
 Setting = str | int | float | bool | None
 Settings = Mapping[str, Setting]
 
-METHOD_MAY_SET = ("training.epochs", "training.effective_batch", "training.amp", "quantization")
+METHOD_MAY_SET = (
+    "training.epochs",
+    "training.effective_batch",
+    "training.amp",
+    "training.interventions",
+    "quantization",
+)
 
 _DATA = ("dataset.fingerprint", "dataset.val_fingerprint", "dataset.selection.val")
 REPETITION = (
     *_DATA, "model.imgsz", "model.checkpoint_sha256", "training.epochs", "training.effective_batch", "training.amp",
-    "evaluation", "quantization", "code",
+    "training.interventions", "evaluation", "quantization", "code",
 )  # fmt: skip
 ACROSS = (*_DATA, "dataset.classes", "model.imgsz", "evaluation", "quantization")
 _NOT_ACROSS = ("quantization.layers",)  # another variant has other layers; the policy is what must agree
@@ -76,8 +82,11 @@ def settings(run: Compared) -> dict[str, Setting]:
         "code.qat-train": _code_version(run.versions.get("qat-train")),
     }
     evaluation = {k: v for k, v in qat_artifacts.unstructure(run.evaluation).items() if k != "weights_sha256"}
-    for block, values in (("evaluation", evaluation), ("quantization", qat_artifacts.unstructure(run.quantization))):
-        found |= _leaves(block, values)
+    quantization = qat_artifacts.unstructure(run.quantization)
+    found |= _leaves("evaluation", evaluation) | _leaves("quantization", quantization)
+    found |= _leaves(
+        "training.interventions", run.training.interventions
+    )  # one that is absent differs from every strength
     return found
 
 

@@ -9,6 +9,7 @@ import attrs
 
 import qat_artifacts
 from qat_report import comparable
+from qat_report.attribution import attribute
 from qat_report.cells import build_cell, build_reference, left_out
 from qat_report.comparison import Comparison, GateOutcome, Row, read_gate
 from qat_report.errors import ReportError, RequestError
@@ -18,7 +19,7 @@ from qat_report.markdown import comparison_page, run_page
 from qat_report.numbers import count
 from qat_report.summarizing import PAGE_FILE, SUMMARY_FILE
 from qat_report.summary import RunSummary
-from qat_report.verdict import chance_note, variant_verdict
+from qat_report.verdict import chance_note, difference_notes, variant_verdict
 from qat_report.wording import override_of
 
 COMPARISON_FILE = "comparison.json"
@@ -82,27 +83,28 @@ def build_comparison(
         ReportError: two comparable runs of one variant, method and seed.
     """
     groups = [flag(list(group)) for _, group in groupby(sorted(entries, key=order), key=lambda entry: entry.variant)]
-    rows, cells, references, verdict, notes = [], [], [], [], []
+    rows, cells, references, attributions, verdict, notes = [], [], [], [], [], []
     for group in groups:
         _refuse_repeated_seeds(group)
         usable = [entry for entry in group if not entry.differences]
-        baseline = [entry for entry in usable if entry.method == "baseline"]
         reference, reference_notes = build_reference(usable)
         own = [
-            build_cell([entry for entry in group if entry.method == method], baseline)
+            build_cell([entry for entry in group if entry.method == method], usable)
             for method in dict.fromkeys(entry.method for entry in group)
         ]
         references.append(reference)
+        attributions += attribute(usable)
         cells += own
         rows += [_row(entry) for entry in group]
         verdict += variant_verdict(own, reference)
         notes += [f"{entry.summary.run_id}: {text}" for entry in group for text in _notes(entry)]
         notes += reference_notes
-    notes += chance_note(cells) + _across(groups) + _shared_trajectories(entries)
+    notes += chance_note(cells) + difference_notes(cells) + _across(groups) + _shared_trajectories(entries)
     comparison = Comparison(
         rows=tuple(rows),
         cells=tuple(cells),
         references=tuple(references),
+        attribution=tuple(attributions),
         verdict=tuple(verdict),
         notes=tuple(notes),
         yolo10m_allowed=gate,

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import attrs
 from cattrs import override
@@ -33,12 +33,32 @@ class Row:
 
 
 @attrs.frozen(kw_only=True)
-class PairedDelta:
-    """Final values of a method minus those of the baseline, paired by seed: `differences` by seed, and over them."""
+class BootstrapInterval:
+    """Percentile interval of a mean. "exhaustive": of all n**n resamples; "resampled": of 10,000 drawn ones."""
 
+    low: float
+    high: float
+    level: float = 0.95
+    method: Literal["exhaustive", "resampled"]
+
+
+@attrs.frozen(kw_only=True)
+class PairedDelta:
+    """Final values of a method minus those of another, paired by seed: `differences` by seed, and over them.
+
+    `better` and `worse` count seeds with a difference above and below 0; `worst_seed` is the seed of the `minimum`, the
+    lowest of several. `interval` is None for one seed, `sign_test_p` (two-sided) for fewer than 5.
+    """
+
+    n: int
     mean: float
     minimum: float
     maximum: float
+    interval: BootstrapInterval | None
+    better: int
+    worse: int
+    sign_test_p: float | None
+    worst_seed: int
     differences: dict[str, float]
 
 
@@ -49,6 +69,7 @@ class Cell:
     `mean`, `minimum`, `maximum`, `spread` (maximum - minimum), `std` (n - 1) and the deltas are over `counted_seeds`:
     comparable runs that ended with a number that can be believed. `worst` is over all comparable runs that ended
     with a final value, collapsed ones included. `agree`: all comparable seeds have one class; None with fewer than two.
+    `delta_ema` is the difference to `ema`, of `ema+qc` alone.
     """
 
     variant: Variant
@@ -64,6 +85,7 @@ class Cell:
     delta_fp32: float | None
     delta_ptq: float | None
     delta_baseline: PairedDelta | None
+    delta_ema: PairedDelta | None
     agree: bool | None
     classes: dict[str, RunClass]
 
@@ -75,6 +97,34 @@ class Reference:
     variant: Variant
     fp32: float | None
     ptq: float | None
+
+
+@attrs.frozen(kw_only=True)
+class AttributionStep:
+    """What the final value gains from one row to the next, over runs of one trajectory each: `differences` by seed.
+
+    `start` and `end` are methods, or "fp32" and "ptq": here the references of the trajectory, not the control of that
+    name. `interval` is None for one seed, and where both are references that every seed shares: one measurement, not n.
+    """
+
+    start: Annotated[str, override(rename="from")]
+    end: Annotated[str, override(rename="to")]
+    n: int
+    mean: float
+    interval: BootstrapInterval | None
+    differences: dict[str, float]
+
+
+@attrs.frozen(kw_only=True)
+class Attribution:
+    """Where the final value of a variant comes from.
+
+    `explained` says how much of QC's gain the re-estimation of batch norm statistics explains.
+    """
+
+    variant: Variant
+    steps: tuple[AttributionStep, ...]
+    explained: str
 
 
 @attrs.frozen(kw_only=True)
@@ -102,6 +152,7 @@ class Comparison:
     rows: tuple[Row, ...]
     cells: tuple[Cell, ...]
     references: tuple[Reference, ...]
+    attribution: tuple[Attribution, ...]
     verdict: tuple[str, ...]
     notes: tuple[str, ...]
     yolo10m_allowed: GateOutcome | None

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from qat_report.cells import counted
 from qat_report.comparison import Cell, Reference
 from qat_report.grouping import Entry
-from qat_report.methods import ORDER
+from qat_report.methods import rank
 from qat_report.numbers import metric
 from qat_report.stability import COLLAPSE_RATIO
+from qat_report.wording import after
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,6 +33,9 @@ _INK, _MUTED, _GRID, *_METHODS = INKS
 _LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _PANELS = 3  # side by side
+_STANDING = ("baseline", "ema", "ema+qc")
+_STARS: dict[str, Any] = {"after QC": "*", "after BN": "p", "after BN + QC": (8, 1, 0)}
+_UPRIGHT = 6  # more names than these do not fit beside each other
 _STYLE: Any = {  # matplotlib types its keys as one long Literal
     "svg.fonttype": "none",  # text stays text: selectable, readable aloud, small
     "text.parse_math": False,  # a method's name is no formula
@@ -52,13 +56,13 @@ _STYLE: Any = {  # matplotlib types its keys as one long Literal
 
 
 def method_colours(methods: Iterable[str]) -> dict[str, str]:
-    """CSS value of each method's colour: the same in every plot, the three standing methods always the same."""
+    """CSS value of each method's colour: the same in every plot of a page; that of the ladder's own methods in all."""
     return {method: INKS[colour] for method, colour in _stand_ins(methods).items()}
 
 
 def _stand_ins(methods: Iterable[str]) -> dict[str, str]:
-    others = sorted(set(methods) - set(ORDER))
-    return {method: _METHODS[index % METHOD_INKS] for index, method in enumerate((*ORDER, *others))}
+    others = sorted(set(methods) - set(_STANDING), key=lambda method: (rank(method), method))
+    return {method: _METHODS[index % METHOD_INKS] for index, method in enumerate((*_STANDING, *others))}
 
 
 def series_svg(entries: Sequence[Entry], reference: Reference, methods_shown: Iterable[str]) -> str:
@@ -86,7 +90,7 @@ def series_svg(entries: Sequence[Entry], reference: Reference, methods_shown: It
             panel.set_visible(False)
         figure.axes[0].set_ylabel("mAP50-95")
         figure.supxlabel("epoch", fontsize=10, color=_INK)
-        _seed_legend(figure, seeds)
+        _seed_legend(figure, seeds, stars=_stars(entries))
         return _svg(figure, f"series-{reference.variant}", f"mAP50-95 per epoch, {reference.variant}", _spoken(entries))
 
 
@@ -102,6 +106,7 @@ def finals_svg(
 
     colours = _stand_ins(methods_shown)
     methods = [cell.method for cell in cells]
+    crowded = len(methods) > _UPRIGHT
     seeds = sorted({entry.seed for entry in entries})
     with mpl.rc_context(_STYLE):
         figure = _figure(10.4, 3.6)
@@ -120,7 +125,15 @@ def finals_svg(
             for entry in ended:
                 marker = _MARKERS[seeds.index(entry.seed) % len(_MARKERS)] if counted(entry) else "x"
                 x, y = index + offsets[entry.seed], _final(entry)
-                axes.plot(x, min(max(y, low), high), marker=marker, color=colour, markersize=8, zorder=3, clip_on=False)
+                axes.plot(
+                    x,
+                    min(max(y, low), high),
+                    marker=marker,
+                    color=colour,
+                    markersize=5 if crowded else 8,
+                    zorder=3,
+                    clip_on=False,
+                )
                 if not low <= y <= high:
                     axes.annotate(
                         metric(y), (x, low if y < low else high), xytext=(8, 6 if y < low else -8),
@@ -128,9 +141,12 @@ def finals_svg(
                     )  # fmt: skip
             if cell.mean is not None:
                 axes.plot([index - 0.26, index + 0.26], [cell.mean] * 2, color=colour, linewidth=2.6, zorder=2)
-                axes.annotate(metric(cell.mean), (index + 0.28, cell.mean), va="center", fontsize=9)
+                if not crowded:  # the number would lie on the next method's marks; the table has it
+                    axes.annotate(metric(cell.mean), (index + 0.28, cell.mean), va="center", fontsize=9)
         axes.set_xlim(-0.6, len(methods) - 0.4)
-        axes.set_xticks(range(len(methods)), methods)
+        axes.set_xticks(
+            range(len(methods)), methods, rotation=30 if crowded else 0, ha="right" if crowded else "center"
+        )
         axes.tick_params(axis="x", length=0, labelsize=11, labelcolor=_INK)
         axes.grid(axis="y")
         axes.set_axisbelow(True)
@@ -169,7 +185,8 @@ def _panel(
         )
         for point in history:
             if point.stage == "qc" and point.value is not None:
-                axes.plot(point.epoch, point.value, marker="*", markersize=12, color=colour, markeredgecolor=_INK)
+                marker = _STARS[after(entry.summary.method.qc.stages)]
+                axes.plot(point.epoch, point.value, marker=marker, markersize=12, color=colour, markeredgecolor=_INK)
         if entry.summary.metrics.best_value:
             axes.axhline(COLLAPSE_RATIO * entry.summary.metrics.best_value, color=colour, linewidth=0.9, linestyle=":")
     axes.grid(axis="y")
@@ -190,7 +207,7 @@ def _reference_lines(axes: "Axes", reference: Reference, *, labelled: bool) -> N
             )  # fmt: skip
 
 
-def _seed_legend(figure: "Figure", seeds: Sequence[int], *, lines: bool = True) -> None:
+def _seed_legend(figure: "Figure", seeds: Sequence[int], *, lines: bool = True, stars: Sequence[str] = ()) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
@@ -202,11 +219,22 @@ def _seed_legend(figure: "Figure", seeds: Sequence[int], *, lines: bool = True) 
     ]  # fmt: skip
     if lines:
         handles.append(Line2D([], [], color=_INK, linewidth=0.9, linestyle=":", label="half of a run's best: collapse"))
-        handles.append(Line2D([], [], color=_INK, linestyle="", marker="*", markersize=10, label="after QC"))
+        handles += [Line2D([], [], color=_INK, linestyle="", marker=_STARS[t], markersize=10, label=t) for t in stars]
     else:
         handles.append(Line2D([], [], color=_INK, linestyle="", marker="x", label="not counted"))
         handles.append(Line2D([], [], color=_INK, linewidth=2.6, label="mean"))
     figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 7), frameon=False, fontsize=9)
+
+
+def _stars(entries: Sequence[Entry]) -> list[str]:
+    """The corrections of which a point is drawn."""
+    found = {
+        after(entry.summary.method.qc.stages)
+        for entry in entries
+        for point in entry.summary.metrics.history
+        if point.stage == "qc" and point.value is not None
+    }
+    return [label for label in _STARS if label in found]
 
 
 def _span(entries: Sequence[Entry], reference: Reference) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import attrs
 
 from qat_report import comparable
-from qat_report.methods import ORDER
+from qat_report.methods import rank
 from qat_report.summary import VARIANTS, RunSummary
 
 
@@ -35,8 +35,8 @@ class Entry:
 
 def order(entry: Entry) -> tuple[int, int, str, int, str]:
     """Variants by size, methods from plain to corrected, then seeds: the order of every table."""
-    rank = ORDER.index(entry.method) if entry.method in ORDER else len(ORDER)
-    return (VARIANTS.index(entry.summary.model.variant), rank, entry.method, entry.seed, entry.summary.run_id)
+    variant = VARIANTS.index(entry.summary.model.variant)
+    return (variant, rank(entry.method), entry.method, entry.seed, entry.summary.run_id)
 
 
 def flag(entries: Sequence[Entry]) -> list[Entry]:

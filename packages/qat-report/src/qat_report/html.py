@@ -8,7 +8,7 @@ from qat_report import figures, tables
 from qat_report.comparison import Comparison
 from qat_report.grouping import Entry
 from qat_report.stability import CLASSES
-from qat_report.wording import SCOPE, gate_details, gate_sentence, override_of
+from qat_report.wording import OSCILLATION, SCOPE, gate_details, gate_sentence, override_of, per_tensor_scope
 
 
 def comparison_html(comparison: Comparison, entries: Sequence[Entry]) -> str:
@@ -37,6 +37,8 @@ def comparison_html(comparison: Comparison, entries: Sequence[Entry]) -> str:
             f"{entry.summary.run_id}: {text}" for entry in entries if (text := override_of(entry.summary)) is not None
         ],
         gate_details=gate_details(gate) if gate else [],
+        oscillation=tables.oscillation_table(entries),
+        oscillation_text=OSCILLATION,
         stability=tables.stability_table(entries),
         provenance=(tables.settings_table(entries), tables.provenance_table(entries), tables.versions_table(entries)),
         files=[_links(entry) for entry in entries],
@@ -57,6 +59,13 @@ def _variant(comparison: Comparison, entries: Sequence[Entry], variant: str) -> 
     return {
         "name": variant,
         "methods": tables.methods_table(comparison, reference.variant),
+        "scope": per_tensor_scope(entry.summary for entry in own),
+        "paired": tables.paired_table(comparison, reference.variant),
+        "attribution": [
+            (tables.attribution_table(found), found.explained)
+            for found in comparison.attribution
+            if found.variant == variant
+        ],
         "runs": tables.runs_table(comparison, reference.variant),
         "series": Markup(figures.series_svg(own, reference, methods)),  # noqa: S704 - matplotlib and `_inline` escape every text
         "finals": Markup(figures.finals_svg(own, cells, reference, methods)),  # noqa: S704 - as above

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from posixpath import dirname, join
 from urllib.parse import quote
 
-from qat_report import tables
+from qat_report import run_tables, tables
 from qat_report.comparison import Comparison, GateOutcome
 from qat_report.grouping import Entry
-from qat_report.summary import RunSummary
+from qat_report.summary import RunSummary, Variant
 from qat_report.tables import Table
-from qat_report.wording import SCOPE, gate_details, gate_sentence, override_of
+from qat_report.wording import OSCILLATION, SCOPE, gate_details, gate_sentence, override_of, per_tensor_scope
 
 _MARKUP = re.compile(r"([\\`*\[\]|~]|(?<!\w)_|_(?!\w)|^(?=#|[-+] ))")
 
@@ -46,12 +46,12 @@ def run_page(summary: RunSummary, *, gate: GateOutcome | None = None) -> str:
         f"Gate decision: {escape(gate_sentence(gate))}\n",
         *([_bullets(gate_details(gate))] if gate else []),
         "## Numbers\n",
-        render(tables.run_numbers_table(summary)),
-        f"{escape(SCOPE)}\n",
+        render(run_tables.run_numbers_table(summary)),
+        f"{escape(per_tensor_scope([summary]) or SCOPE)}\n",
         "## Series\n",
-        render(tables.history_table(summary)),
+        render(run_tables.history_table(summary)),
         "## Settings\n",
-        render(tables.run_settings_table(summary)),
+        render(run_tables.run_settings_table(summary)),
     ]
     return "\n".join(parts)
 
@@ -63,14 +63,11 @@ def comparison_page(comparison: Comparison, entries: Sequence[Entry]) -> str:
     if comparison.yolo10m_allowed:
         parts.append(_bullets(gate_details(comparison.yolo10m_allowed)))
     for reference in comparison.references:
-        parts += [
-            f"## {escape(reference.variant)}\n",
-            render(tables.methods_table(comparison, reference.variant)),
-            render(tables.runs_table(comparison, reference.variant)),
-        ]
+        parts += _variant(comparison, entries, reference.variant)
     parts += [
         "## Stability\n",
         render(tables.stability_table(entries)),
+        *_section("Oscillation", tables.oscillation_table(entries), OSCILLATION),
         "## Notes\n",
         _bullets((*comparison.notes, SCOPE)),
         "## Provenance\n",
@@ -81,6 +78,23 @@ def comparison_page(comparison: Comparison, entries: Sequence[Entry]) -> str:
         "".join(f"- {_links(entry)}\n" for entry in entries),
     ]
     return "\n".join(parts)
+
+
+def _variant(comparison: Comparison, entries: Sequence[Entry], variant: Variant) -> list[str]:
+    own = [entry.summary for entry in entries if entry.variant == variant]
+    scope = per_tensor_scope(own)
+    paired = tables.paired_table(comparison, variant)
+    parts = [f"## {escape(variant)}\n", render(tables.methods_table(comparison, variant))]
+    parts += [f"{escape(scope)}\n"] if scope else []
+    parts += [render(paired)] if paired else []
+    for found in comparison.attribution:
+        if found.variant == variant:
+            parts += _section(f"Where {variant} gains", tables.attribution_table(found), found.explained, level=3)
+    return [*parts, render(tables.runs_table(comparison, variant))]
+
+
+def _section(title: str, table: Table | None, text: str, *, level: int = 2) -> list[str]:
+    return [] if table is None else [f"{'#' * level} {escape(title)}\n", render(table), f"{escape(text)}\n"]
 
 
 def _bullets(sentences: Sequence[str]) -> str:

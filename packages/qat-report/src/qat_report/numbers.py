@@ -1,5 +1,10 @@
 """Every rounding rule of the pages. Artifacts themselves are never rounded."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qat_report.comparison import BootstrapInterval
+
 ABSENT = "–"
 
 
@@ -21,3 +26,8 @@ def difference(value: float | None, reference: float | None) -> float | None:
 def count(number: int, noun: str) -> str:
     """Such as "1 seed" or "2 seeds"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def interval(span: "BootstrapInterval | None") -> str:
+    """Such as " [+0.0040, +0.0190]", with the space before it; empty where there is none."""
+    return "" if span is None else f" [{delta(span.low)}, {delta(span.high)}]"

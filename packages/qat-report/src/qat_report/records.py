@@ -1,11 +1,16 @@
 """Facts about a run that a summary repeats from its sources. Reader and writer of the same words share these classes.
 
-No field has a default: a field that a source misspells is an error, never filled in.
+A field has no default: one that a source misspells is an error, never filled in. Fields that came later are the
+exception; their absence means what the default says.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import attrs
+
+CorrectionStage = Literal["bn", "qc"]  # in the order in which they run
+CORRECTIONS: tuple[tuple[CorrectionStage, ...], ...] = (("bn",), ("qc",), ("bn", "qc"))
+Trained = Literal["gamma", "beta"]
 
 
 def unit_interval(instance: object, attribute: "attrs.Attribute[Any]", value: float | None) -> None:
@@ -35,10 +40,11 @@ class Model:
 
 @attrs.frozen(kw_only=True)
 class Scale:
-    """How scales are initialised, and whether training changes them."""
+    """How scales are initialised, and whether training changes them; `lr` is the rate of learned ones."""
 
     init: str
     learned: bool
+    lr: float | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -92,7 +98,7 @@ class Dataset:
 
 @attrs.frozen(kw_only=True)
 class Training:
-    """The schedule as it ran."""
+    """The schedule as it ran. `interventions`: what changed training itself, by name, with its strength."""
 
     framework: str
     epochs: int
@@ -107,6 +113,7 @@ class Training:
     threads: int
     optimizer: str
     overrides: dict[str, str | int | float | bool]
+    interventions: dict[str, float] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)

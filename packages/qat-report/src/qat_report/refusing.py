@@ -10,6 +10,7 @@ import qat_artifacts
 from qat_report.comparison import read_gate
 from qat_report.errors import ReportError
 from qat_report.markdown import run_page
+from qat_report.methods import planned_stages
 from qat_report.records import Dataset, Git, Model, Quantization, Selection, Training
 from qat_report.summarizing import PAGE_FILE, SUMMARY_FILE
 from qat_report.summary import (
@@ -103,6 +104,7 @@ def _summary(asked: RequestView, decision: DecisionView, *, request: str) -> Run
     ]
     data = attrs.asdict(asked.dataset, recurse=False)
     data |= {key: data[key] or NOT_PREPARED for key in ("fingerprint", "val_fingerprint")}
+    stages = planned_stages(asked.method, corrected=asked.corrected)
     variant = next((name for name in VARIANTS if name == asked.model.variant), "other")
     return RunSummary(
         run_id=asked.run_id,
@@ -114,7 +116,7 @@ def _summary(asked: RequestView, decision: DecisionView, *, request: str) -> Run
         method=Method(
             variant=asked.method,
             ema=MethodEma(enabled=asked.averaged),
-            qc=MethodCorrection(enabled=asked.corrected),
+            qc=MethodCorrection(enabled="qc" in stages, stages=stages, trained=()),
         ),
         dataset=Dataset(**data),
         training=asked.training,
@@ -132,6 +134,7 @@ def _summary(asked: RequestView, decision: DecisionView, *, request: str) -> Run
             events=(),
             not_checked=(),
         ),
+        oscillation=None,
         versions=asked.versions,
         status="refused",
         error=f"refused by {decision.gate_name}: {', '.join(sorted(kinds))}",

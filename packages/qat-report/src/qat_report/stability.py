@@ -32,7 +32,8 @@ _FAULTS = frozenset({"nan-loss", "nan-weights"})
 class Point:
     """One evaluation of a series. `value` in [0, 1]; None where the evaluation gave no finite number.
 
-    `weights_sha256` names the weights that were evaluated, where known. Stage "qc" is the point after correction.
+    `weights_sha256` names the weights that were evaluated, where known. Stage "qc" is the point after correction,
+    whatever its stages.
     """
 
     epoch: int

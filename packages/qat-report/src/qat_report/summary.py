@@ -6,9 +6,21 @@ import attrs
 from cattrs import override
 
 from qat_report.comparable import METHOD_MAY_SET
-from qat_report.records import Dataset, Event, Git, Model, Quantization, Training, unit_interval
+from qat_report.records import (
+    CORRECTIONS,
+    CorrectionStage,
+    Dataset,
+    Event,
+    Git,
+    Model,
+    Quantization,
+    Trained,
+    Training,
+    unit_interval,
+)
 from qat_report.series import PRIMARY_METRIC
 from qat_report.stability import COLLAPSE_RATIO, Point, StabilityClass
+from qat_report.views import OscillationTotal
 
 Variant = Literal["yolo10n", "yolo10s", "yolo10m", "other"]
 VARIANTS: tuple[Variant, ...] = ("yolo10n", "yolo10s", "yolo10m", "other")
@@ -36,12 +48,24 @@ class MethodEma:
 
 @attrs.frozen(kw_only=True)
 class MethodCorrection:
-    """Quantization Correction; null fields where none was run."""
+    """What follows the last epoch: null fields where it was not run.
+
+    `stages` are re-estimation of batch norm statistics ("bn") and Quantization Correction ("qc"), in this order;
+    `enabled` says that the latter is among them, `trained` what it trains.
+    """
 
     enabled: bool
+    stages: tuple[CorrectionStage, ...]
+    trained: tuple[Trained, ...]
     epochs: int | None = None
     lr: float | None = None
     bn_stats_fixed: bool | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.stages not in ((), *CORRECTIONS):
+            raise ValueError(f"stages {list(self.stages)} are neither bn nor qc nor bn, qc")
+        if self.enabled != ("qc" in self.stages):
+            raise ValueError(f"enabled is {self.enabled}, the stages are {list(self.stages)}")
 
 
 def _settable(_: object, __: "attrs.Attribute[tuple[str, ...]]", value: tuple[str, ...]) -> None:
@@ -123,6 +147,15 @@ class Stability:
 
 
 @attrs.frozen(kw_only=True)
+class Oscillation(OscillationTotal):
+    """How the codes of the training run moved in its last tracked epoch; the same in every row of a trajectory."""
+
+    momentum: float
+    threshold: float
+    epoch: int
+
+
+@attrs.frozen(kw_only=True)
 class RunSummary:
     """run_summary.json: one per variant, method and seed."""
 
@@ -142,6 +175,11 @@ class RunSummary:
     artifacts: Artifacts
     metrics: Metrics
     stability: Stability
+    oscillation: Oscillation | None
     versions: dict[str, str]
     status: Status
     error: str | None
+
+    def __attrs_post_init__(self) -> None:
+        if any(point.stage == "qc" for point in self.metrics.history) and not self.method.qc.stages:
+            raise ValueError("the history has a point after correction, method.qc.stages is empty")

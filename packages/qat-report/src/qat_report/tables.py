@@ -1,14 +1,14 @@
-"""The tables of the pages, as text cells. Markdown and HTML render the same ones."""
+"""The tables of a comparison, as text cells. Markdown and HTML render the same ones."""
 
 from collections.abc import Sequence
 
 import attrs
 
 from qat_report import comparable
-from qat_report.comparison import Cell, Comparison, PairedDelta, Reference
+from qat_report.comparison import Attribution, Cell, Comparison, PairedDelta, Reference
 from qat_report.grouping import Entry
-from qat_report.numbers import ABSENT, delta, difference, metric
-from qat_report.summary import Metrics, RunSummary, Variant
+from qat_report.numbers import ABSENT, delta, difference, interval, metric
+from qat_report.summary import Oscillation, RunSummary, Variant
 
 _METHOD_COLUMNS = (
     "method", "counted", "final mean", "min to max", "std", "worst", "Δ FP32", "Δ PTQ", "Δ baseline", "outcome",
@@ -55,7 +55,7 @@ def _method_row(cell: Cell) -> tuple[str, ...]:
 
 
 def _paired(paired: PairedDelta | None) -> str:
-    return ABSENT if paired is None else f"{delta(paired.mean)} (n = {len(paired.differences)})"
+    return ABSENT if paired is None else f"{delta(paired.mean)} (n = {paired.n})"
 
 
 def _outcome(cell: Cell) -> str:
@@ -65,6 +65,78 @@ def _outcome(cell: Cell) -> str:
     if len(set(found)) == 1:
         return f"all {found[0]}" if len(found) > 1 else f"{found[0]}, one seed"
     return "seeds disagree: " + ", ".join(f"{found.count(name)} {name}" for name in dict.fromkeys(found))
+
+
+def paired_table(comparison: Comparison, variant: Variant) -> Table | None:
+    """Each method of one variant against the baseline, and QC against EMA; None where no seed is paired."""
+    rows = [
+        _paired_row(f"{cell.method} minus {other}", found)
+        for cell in comparison.cells
+        for other, found in (("baseline", cell.delta_baseline), ("ema", cell.delta_ema))
+        if cell.variant == variant and found is not None
+    ]
+    columns = ("difference", "n", "mean", "95 % interval", "better / worse", "sign test p", "worst seed")
+    return Table(columns=columns, rows=tuple(rows)) if rows else None
+
+
+def _paired_row(name: str, found: PairedDelta) -> tuple[str, ...]:
+    return (
+        name,
+        str(found.n),
+        delta(found.mean),
+        interval(found.interval).strip() or ABSENT,
+        f"{found.better} / {found.worse}",
+        ABSENT if found.sign_test_p is None else f"{found.sign_test_p:.2g}",
+        f"{found.worst_seed}: {delta(found.minimum)}",
+    )
+
+
+def attribution_table(attribution: Attribution) -> Table:
+    """What each step adds."""
+    rows = [
+        (
+            f"{_name(step.start)} → {_name(step.end)}",
+            delta(step.mean),
+            interval(step.interval).strip() or ABSENT,
+            str(step.n),
+            ", ".join(f"{seed}: {delta(value)}" for seed, value in step.differences.items()),
+        )
+        for step in attribution.steps
+    ]
+    return Table(columns=("step", "mean Δ", "95 % interval", "n", "by seed"), rows=tuple(rows))
+
+
+def _name(end: str) -> str:
+    return end.upper() if end in ("fp32", "ptq") else end
+
+
+def oscillation_table(entries: Sequence[Entry]) -> Table | None:
+    """How the codes moved, one row per training run: its rows share it. None where no run tracked them."""
+    runs: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if entry.summary.oscillation is not None:
+            runs.setdefault(entry.summary.trajectory_id, []).append(entry)
+    rows = [
+        (
+            f"{held[0].variant} seed {held[0].seed}: {', '.join(entry.method for entry in held)}",
+            *_oscillation_cells(held[0].summary.oscillation),
+        )
+        for held in runs.values()
+    ]
+    columns = ("training run", "epoch", "oscillating", "mean frequency", "switches", "by weight", "by scale")
+    return Table(columns=columns, rows=tuple(rows)) if rows else None
+
+
+def _oscillation_cells(found: Oscillation | None) -> tuple[str, ...]:
+    assert found is not None  # the table holds no other
+    return (
+        str(found.epoch),
+        f"{found.share:.2%} above {found.threshold:g}",
+        f"{found.frequency:.5f}",
+        f"{found.switches:,}",
+        f"{found.by_weight:,}",
+        f"{found.by_scale:,}",
+    )
 
 
 def runs_table(comparison: Comparison, variant: Variant) -> Table:
@@ -151,58 +223,3 @@ def git_state(summary: RunSummary) -> str:
         return ABSENT
     branch = f" ({git.branch})" if git.branch else ""
     return f"{git.commit[:12]}{branch}{', changed' if git.dirty else ''}"
-
-
-def run_numbers_table(summary: RunSummary) -> Table:
-    """References, best and final of one run."""
-    metrics = summary.metrics
-    last = str(metrics.history[-1].epoch) if metrics.history else ABSENT
-    fp32, ptq = metrics.fp32, metrics.ptq
-    rows = (
-        ("FP32", metric(fp32), ABSENT, delta(difference(fp32, ptq)), ABSENT),
-        ("PTQ", metric(ptq), delta(difference(ptq, fp32)), ABSENT, "0"),
-        ("best", *_against_references(metrics.best_value, metrics), str(metrics.best_epoch or ABSENT)),
-        ("final", *_against_references(metrics.final_value, metrics), last),
-    )
-    return Table(columns=("mAP50-95", "value", "Δ FP32", "Δ PTQ", "epoch"), rows=rows)
-
-
-def _against_references(value: float | None, metrics: Metrics) -> tuple[str, str, str]:
-    return metric(value), delta(difference(value, metrics.fp32)), delta(difference(value, metrics.ptq))
-
-
-def history_table(summary: RunSummary) -> Table:
-    """The whole series."""
-    rows = [("after QC" if p.stage == "qc" else str(p.epoch), metric(p.value)) for p in summary.metrics.history]
-    return Table(columns=("epoch", "mAP50-95"), rows=tuple(rows))
-
-
-def run_settings_table(summary: RunSummary) -> Table:
-    """What distinguishes one run from another, and what a reader needs to repeat it."""
-    quantization, training = summary.quantization, summary.training
-    widths: dict[str, int] = {}
-    for layer in quantization.layers:
-        name = "float" if layer.bits is None else f"{layer.bits} bit"
-        widths[name] = widths.get(name, 0) + 1
-    ema, qc = summary.method.ema, summary.method.qc
-    scale = f"{quantization.scale.init}, {'learned' if quantization.scale.learned else 'fixed'}"
-    rows = (
-        ("checkpoint", f"{summary.model.checkpoint} ({(summary.model.checkpoint_sha256 or ABSENT)[:12]})"),
-        ("image size", f"{summary.model.imgsz} px"),
-        (
-            "quantization",
-            f"{quantization.mode}, {quantization.granularity}, scale {scale}, policy {quantization.policy}",
-        ),
-        ("layers", ", ".join(f"{number} at {name}" for name, number in sorted(widths.items())) or ABSENT),
-        ("weights reported", f"EMA, decay {ema.decay}, tau {ema.tau}" if ema.enabled else "raw"),
-        ("correction", f"{qc.epochs} epoch, lr {qc.lr}" if qc.epochs is not None else "none"),
-        ("data", f"{summary.dataset.train_images} train, {summary.dataset.val_images} val images"),
-        ("data fingerprint", summary.dataset.fingerprint),
-        ("training", f"{training.epochs} epochs, batch {training.effective_batch}, {training.optimizer}"),
-        ("seed", f"{training.seed}; data selection seed {training.data_seed}"),
-        ("device", f"{training.device}, AMP {'on' if training.amp else 'off'}"),
-        ("overrides", ", ".join(f"{k} = {v}" for k, v in sorted(training.overrides.items())) or "none"),
-        ("evaluation", f"{summary.evaluation.evaluator}, {summary.evaluation.head} head, {summary.evaluation.split}"),
-        ("software", ", ".join(f"{name} {version}" for name, version in sorted(summary.versions.items()))),
-    )
-    return Table(columns=("setting", "value"), rows=rows)

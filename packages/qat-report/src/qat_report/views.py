@@ -1,4 +1,7 @@
-"""What this package reads of artifacts that others write: the fields it uses, no more, each of them required."""
+"""What this package reads of artifacts that others write: the fields it uses, no more.
+
+Each is required, except those that came later: their defaults say what their absence means.
+"""
 
 import json
 from pathlib import Path
@@ -8,7 +11,18 @@ import attrs
 
 import qat_artifacts
 from qat_report.errors import ReportError
-from qat_report.records import Dataset, Event, Git, Model, Quantization, Training, unit_interval
+from qat_report.records import (
+    CORRECTIONS,
+    CorrectionStage,
+    Dataset,
+    Event,
+    Git,
+    Model,
+    Quantization,
+    Trained,
+    Training,
+    unit_interval,
+)
 
 SeriesName = Literal["raw", "ema"]
 
@@ -90,6 +104,35 @@ class RunView:
 
 
 @attrs.frozen(kw_only=True)
+class OscillationTotal:
+    """Over all tracked weights: mean smoothed frequency, share of weights above the threshold, switches of a code.
+
+    A switch is by weight where the weight alone would have moved the code, else by scale.
+    """
+
+    frequency: float = attrs.field(validator=unit_interval)
+    share: float = attrs.field(validator=unit_interval)
+    switches: int
+    by_weight: int
+    by_scale: int
+
+    def __attrs_post_init__(self) -> None:
+        if self.by_weight + self.by_scale != self.switches:
+            raise ValueError(
+                f"{self.by_weight} switches by weight and {self.by_scale} by scale are not {self.switches} switches"
+            )
+
+
+@attrs.frozen(kw_only=True)
+class OscillationView:
+    """How often codes changed back and forth during one epoch (Nagel et al., ICML 2022)."""
+
+    momentum: float
+    threshold: float
+    total: OscillationTotal
+
+
+@attrs.frozen(kw_only=True)
 class EpochView:
     """One line of metrics.jsonl. A loss that is not finite is None; so is an evaluation that gave no number."""
 
@@ -99,6 +142,7 @@ class EpochView:
     raw: EvaluationPoint | None
     ema: EvaluationPoint | None
     events: tuple[Event, ...]
+    oscillation: OscillationView | None = None
 
     def point(self, series: SeriesName) -> EvaluationPoint | None:
         """The evaluation of one series."""
@@ -107,17 +151,30 @@ class EpochView:
 
 @attrs.frozen(kw_only=True)
 class CorrectionView:
-    """qc.json."""
+    """qc.json. `epochs` and `lr` are None where nothing was trained, that is without the stage "qc"."""
 
     SCHEMA: ClassVar[str] = "qat-qc/correction"
     VERSION: ClassVar[str] = "1.0"
 
     run_id: str
     weights: SeriesName
-    epochs: int
-    lr: float
+    epochs: int | None
+    lr: float | None
     bn_stats_fixed: bool
     after: EvaluationPoint
+    stages: tuple[CorrectionStage, ...] = ("qc",)
+    trained: tuple[Trained, ...] = attrs.field()
+    batch_norms: int = 0
+
+    @trained.default
+    def _trained(self) -> tuple[Trained, ...]:
+        return ("gamma", "beta") if "qc" in self.stages else ()
+
+    def __attrs_post_init__(self) -> None:
+        if self.stages not in CORRECTIONS:
+            raise ValueError(f"stages {list(self.stages)} are neither bn nor qc nor bn, qc")
+        if ("qc" in self.stages) != bool(self.trained):
+            raise ValueError(f"stages {list(self.stages)} and trained {list(self.trained)} contradict each other")
 
 
 @attrs.frozen(kw_only=True)

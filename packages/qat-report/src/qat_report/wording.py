@@ -1,6 +1,9 @@
 """Sentences that every page must say alike."""
 
+from collections.abc import Iterable, Sequence
+
 from qat_report.comparison import GateOutcome
+from qat_report.records import CorrectionStage
 from qat_report.summary import RunSummary
 
 SCOPE = (
@@ -8,6 +11,37 @@ SCOPE = (
     "WACV 2024, arXiv 2311.05109) quantizes weights and activations, per tensor: its numbers are not comparable with "
     "these."
 )
+
+OSCILLATION = (
+    "Integer codes of the weights that are trained, not of their average, in the last tracked epoch. A code oscillates "
+    "when it changes back against its last change; frequencies are smoothed over steps (Nagel et al., ICML 2022). A "
+    "switch is by weight where the weight's own step changed the code, else by scale. Rows of one run share them."
+)
+
+
+def per_tensor_scope(summaries: Iterable[RunSummary]) -> str | None:
+    """What stands with rows that share the paper's granularity, and nothing else of its setting; None without any."""
+    methods = dict.fromkeys(s.method.variant for s in summaries if s.quantization.granularity == "per-tensor")
+    if not methods:
+        return None
+    return f"{', '.join(methods)}: per tensor like the paper, and still weights alone. {SCOPE}"
+
+
+def after(stages: Sequence[CorrectionStage]) -> str:
+    """Such as "after BN + QC"."""
+    return f"after {' + '.join(stage.upper() for stage in stages)}"
+
+
+def correction(summary: RunSummary) -> str:
+    """What was done to the last epoch's weights."""
+    qc, done = summary.method.qc, []
+    if summary.artifacts.qc_json is None:
+        return "none"
+    if "bn" in qc.stages:
+        done.append("BN statistics re-estimated")
+    if "qc" in qc.stages:
+        done.append(f"QC of {' and '.join(qc.trained)}, {qc.epochs} epoch, lr {qc.lr}")
+    return "; then ".join(done)
 
 
 def gate_sentence(gate: GateOutcome | None) -> str:
