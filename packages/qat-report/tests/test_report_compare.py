@@ -251,7 +251,7 @@ def test_few_seeds_are_said_once_with_what_chance_alone_would_call(compared, lad
     notes = compared(*rows).notes
     assert sum("over few seeds they are too narrow" in note for note in notes) == 1
     (chance,) = [note for note in notes if "by chance" in note]
-    assert chance.endswith("meets that by chance in 25.0% over 3 seeds of cases, and 3 comparisons are made here")
+    assert chance.endswith("meets that by chance in 25.0% of cases over 3 seeds, and 3 comparisons are made here")
 
 
 def test_nothing_is_said_of_intervals_where_nothing_is_compared(compared, ladder_row):

@@ -167,9 +167,9 @@ MOVED = {
 def test_oscillation_is_told_once_for_the_rows_of_a_training_run(pages, ladder_row):
     rows = [ladder_row("good", i, set={"oscillation": MOVED}) for i in (0, 2)]
     html, page = pages(*rows, ladder_row("good", 1))
-    line = "| yolo10n seed 0: baseline, ema | 6 | 6.25% above 0.02 | 0.00125 | 12,345 | 12,000 | 345 |"
+    line = "| yolo10n/seed0 | 6 | 6.25% above 0.02 | 0.00125 | 12,345 | 12,000 | 345 | baseline, ema |"
     assert page.count(line) == 1
-    assert "yolo10n seed 1: baseline" not in page.partition("## Oscillation")[2].partition("## Notes")[0]
+    assert "yolo10n/seed1" not in page.partition("## Oscillation")[2].partition("## Notes")[0]
     assert "6.25% above 0.02" in html
     for text in (html, page):
         assert "Nagel et al., ICML 2022" in text

@@ -117,13 +117,10 @@ def oscillation_table(entries: Sequence[Entry]) -> Table | None:
         if entry.summary.oscillation is not None:
             runs.setdefault(entry.summary.trajectory_id, []).append(entry)
     rows = [
-        (
-            f"{held[0].variant} seed {held[0].seed}: {', '.join(entry.method for entry in held)}",
-            *_oscillation_cells(held[0].summary.oscillation),
-        )
-        for held in runs.values()
+        (trajectory, *_oscillation_cells(held[0].summary.oscillation), ", ".join(entry.method for entry in held))
+        for trajectory, held in runs.items()
     ]
-    columns = ("training run", "epoch", "oscillating", "mean frequency", "switches", "by weight", "by scale")
+    columns = ("training run", "epoch", "oscillating", "mean frequency", "switches", "by weight", "by scale", "rows")
     return Table(columns=columns, rows=tuple(rows)) if rows else None
 
 

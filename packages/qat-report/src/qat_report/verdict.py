@@ -111,10 +111,10 @@ def difference_notes(cells: Sequence[Cell]) -> list[str]:
         )
     few = sorted({paired.n for paired in compared if FEWEST_SEEDS <= paired.n <= SIGN_TEST_FROM})
     if few:
-        chances = ", ".join(f"{2 * 0.5**number:.1%} over {number} seeds" for number in few)
+        chances = ", ".join(f"{2 * 0.5**number:.1%} of cases over {number} seeds" for number in few)
         notes.append(
             f"a difference is called where at least {FEWEST_SEEDS} seeds agree in sign and the interval excludes 0; "
-            f"a method without effect meets that by chance in {chances} of cases, and "
+            f"a method without effect meets that by chance in {chances}, and "
             f"{count(len(compared), 'comparison')} {'is' if len(compared) == 1 else 'are'} made here"
         )
     return notes
