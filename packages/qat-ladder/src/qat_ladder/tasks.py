@@ -182,6 +182,33 @@ def _pretrain(variant: str, text: str) -> Any:
     return task(help=own, iterable=["config", "set"], name=variant[-1])(body)
 
 
+def _sensitivity(letter: str) -> Any:
+    def body(  # noqa: PLR0917  # invoke makes a flag of every parameter
+        _context: Any,
+        profile: str = "",
+        coco_root: str = "",
+        checkpoint: str = "",
+        device: str = "",
+        root: str = "runs/sensitivity",
+        budget: str = "",
+        config: Any = None,
+        set: Any = None,
+    ) -> None:
+        flags = _flags(locals())
+
+        def run() -> int:
+            from qat_ladder.sensitivity import run_sensitivity
+
+            return run_sensitivity(_request(f"yolo10{letter}", **flags), budget)
+
+        _exit(run)
+
+    body.__doc__ = f"Measure what each layer of yolov10{letter} alone loses, and write a mixed policy within a budget."
+    own = {key: _HELP[key] for key in ("profile", "coco-root", "checkpoint", "device", "root", "config", "set")}
+    own["budget"] = "Average bits per quantized weight of the mixed policy; half a bit above its base without."
+    return task(help=own, iterable=["config", "set"], name=letter)(body)
+
+
 @task(help={"root": _HELP["root"], "as-json": "One JSON document."})
 def status(_context: Any, root: str = "runs/ladder", as_json: bool = False) -> None:
     """How far each cell of a run root is, what is left to do, and who is at work there."""
@@ -339,9 +366,10 @@ def schemas(_context: Any) -> None:
 
 
 def collection() -> Collection:
-    """Every task: ladder, attribution, pretrain, gate, data, config, docs, report, doctor."""
+    """Every task: ladder, attribution, sensitivity, pretrain, gate, data, config, docs, report, doctor."""
     ladder = Collection("ladder")
     attribution = Collection("attribution")
+    sensitivity = Collection("sensitivity")
     pretrain = Collection("pretrain")
     for letter, name in (("n", "yolov10n"), ("s", "yolov10s")):
         variant = f"yolo10{letter}"
@@ -352,6 +380,7 @@ def collection() -> Collection:
         )
         attribution.add_task(_ladder(variant, about, _ATTRIBUTION))
     for letter in "nsm":
+        sensitivity.add_task(_sensitivity(letter))
         pretrain.add_task(_pretrain(f"yolo10{letter}", f"Train floating-point weights of yolov10{letter}."))
     ladder.add_task(ladder_m)
     ladder.add_task(status)
@@ -364,7 +393,7 @@ def collection() -> Collection:
     config.add_task(show)
     docs = Collection("docs")
     docs.add_task(schemas)
-    root = Collection(ladder, attribution, pretrain, gate, data, config, docs)
+    root = Collection(ladder, attribution, sensitivity, pretrain, gate, data, config, docs)
     root.add_task(report)
     root.add_task(doctor)
     return root
