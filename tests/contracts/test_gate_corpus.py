@@ -11,6 +11,8 @@ from click.testing import CliRunner
 
 from qat_artifacts import run_command
 from qat_gate.cli import FAILURES, cli
+from qat_ladder.gating import evidence_of
+from qat_ladder.layout import Root
 from qat_report import summarize
 
 ROOT = Path(__file__).parents[2]
@@ -20,6 +22,7 @@ RUN, QC, PLAN, REQUEST = (
     for name in ("qat-train-run", "qat-qc-correction", "ladder-plan", "ladder-request")
 )
 METHODS = ("baseline", "ema", "ema+qc")
+VARIANTS = ("yolo10n", "yolo10s")
 HEALTHY = (0.10, 0.18, 0.22, 0.25, 0.27, 0.28)
 
 
@@ -69,15 +72,29 @@ class Ladder:
         (folder / "run.json").write_text(json.dumps(run))
         if status == "completed" and after is not None:
             (folder / "qc").mkdir()
-            qc = copy.deepcopy(QC) | {"run_id": name, "inputs": []}
+            ref = {"schema": "qat-train/run", "path": "../run.json", "sha256": self._hash(folder / "run.json")}
+            qc = copy.deepcopy(QC) | {"run_id": name, "inputs": [ref]}
             qc["after"] |= {"map50_95": after, "weights_sha256": sha(f"{name} corrected")}
             (folder / "qc" / "qc.json").write_text(json.dumps(qc))
-        for method in METHODS:
-            out = self.summary(variant, method, seed).parent
-            corrected = method == "ema+qc" and (folder / "qc").exists()
-            summarize(folder, method=method, out=out, qc=folder / "qc" if corrected else None)
-            self.cells.append({"variant": variant, "method": method, "seed": seed})
+        self.cells += [{"variant": variant, "method": method, "seed": seed} for method in METHODS]
+        self.summarize(variant, seed)
         return self
+
+    def trajectory(self, variant, seed):
+        return self.folder / "trajectories" / variant / "shared" / f"seed{seed}"
+
+    def summarize(self, variant, seed):
+        """Write the three rows of a training run."""
+        folder = self.trajectory(variant, seed)
+        for method in METHODS:
+            qc = folder / "qc" if method == "ema+qc" and (folder / "qc").exists() else None
+            summarize(folder, method=method, out=self.summary(variant, method, seed).parent, qc=qc)
+
+    def forget(self, variant, seed):
+        """Delete the rows of a training run, and its cells from the plan; what was trained stays."""
+        self.cells = [cell for cell in self.cells if (cell["variant"], cell["seed"]) != (variant, seed)]
+        for method in METHODS:
+            shutil.rmtree(self.summary(variant, method, seed).parent)
 
     def _epoch(self, name, epoch, value, events):
         def found(series):
@@ -112,6 +129,29 @@ class Ladder:
             put(content, dotted.replace("__", "."), value)
         file.write_text(json.dumps(content))
 
+    def rewrite(self, variant, seed, *, rows=METHODS, values=None, drop=(), **changes):
+        """Edit rows in a body: history, what follows from it, class, status and the hashes of the inputs as they are.
+
+        Args:
+            values: of the whole history, or None; `drop`: inputs that the header is to forget, by file name.
+        """
+        for method in rows:
+            file = self.summary(variant, method, seed)
+            row = json.loads(file.read_text())
+            history, metrics = row["metrics"]["history"], row["metrics"]
+            for point, value in zip(history, values or (), strict=False):
+                point["value"] = value
+            numbers = [point["value"] for point in history]
+            best = max(numbers)
+            metrics |= {"best_value": best, "final_value": numbers[-1], "best_epoch": numbers.index(best) + 1}
+            row["stability"] |= {"class": "stable", "findings": [], "collapsed": False}
+            row["status"] = "completed-success"
+            row["inputs"] = [ref for ref in row["inputs"] if Path(ref["path"]).name not in drop]
+            for ref in row["inputs"]:
+                ref["sha256"] = self._hash(file.parent / ref["path"])
+            file.write_text(json.dumps(row))
+            self.edit(variant, method, seed, **changes)
+
     def ask(self, **changes):
         """What yolov10m is asked for: by default the run that the evidence fits."""
         request = copy.deepcopy(REQUEST)
@@ -131,12 +171,14 @@ class Ladder:
     def decide(self, *more):
         """Exit code and gate.json of `qat-gate check` under configs/gate.toml."""
         plan, request, out = (self.folder / name for name in ("ladder.json", "request.json", "gate.json"))
-        cells = [c | {"arm": "shared", "weights": "ema", "correction": False} for c in self.cells]
+        cells = [{"arm": "shared", "weights": "ema", "correction": False} | cell for cell in self.cells]
         plan.write_text(json.dumps(PLAN | {"cells": cells}))
         if self.request is None:
             self.ask()
         request.write_text(json.dumps(self.request))
         arguments = ["--policy", ROOT / "configs" / "gate.toml", "--out", out, "--plan", plan, "--request", request]
+        for cell in evidence_of(Root(self.folder), METHODS).lost:
+            arguments += ["--lost", cell]
         command = ["check", *map(str, [*arguments, *more, self.folder])]
         codes = []
 
@@ -149,7 +191,7 @@ class Ladder:
 
 
 def good(ladder):
-    for variant in ("yolo10n", "yolo10s"):
+    for variant in VARIANTS:
         for seed in (0, 1):
             ladder.run(variant, seed)
 
@@ -181,8 +223,8 @@ def missing_seed(ladder):
 
 
 def deleted_seed(ladder):
-    extra(values=(0.1, 0.2, 0.28, 0.05, 0.04, 0.03), after=0.03)(ladder)
-    shutil.rmtree(ladder.folder / "trajectories" / "yolo10s" / "shared" / "seed2")
+    extra(values=COLLAPSING, after=0.03)(ladder)
+    shutil.rmtree(ladder.trajectory("yolo10s", 2))
     for method in METHODS:
         shutil.rmtree(ladder.summary("yolo10s", method, 2).parent)
 
@@ -194,7 +236,7 @@ def missing_baseline(ladder):
 
 def everything(**how):
     def build(ladder):
-        for variant in ("yolo10n", "yolo10s"):
+        for variant in VARIANTS:
             for seed in (0, 1):
                 ladder.run(variant, seed, **how)
 
@@ -238,10 +280,192 @@ def demo_for_demo(ladder):
     ladder.ask(drawn=True, profile="demo")
 
 
+COLLAPSING = (0.1, 0.2, 0.28, 0.05, 0.04, 0.03)
+
+
+def document(path, **changes):
+    """Edit a JSON file; keys as in `Ladder.run`."""
+    content = json.loads(path.read_text())
+    for dotted, value in changes.items():
+        put(content, dotted.replace("__", "."), value)
+    path.write_text(json.dumps(content))
+
+
+def lines(path, **values):
+    """Replace the values of one series, or of both, in metrics.jsonl."""
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    for series, numbers in values.items():
+        for line, number in zip(found, numbers, strict=True):
+            line[series]["map50_95"] = number
+    path.write_text("".join(json.dumps(line) + "\n" for line in found))
+
+
+def record(ladder, folder):
+    """Give run.json and qc.json the hashes of what they record, as it is now."""
+    run = json.loads((folder / "run.json").read_text())
+    run["inputs"][-1]["sha256"] = ladder._hash(folder / "metrics.jsonl")
+    (folder / "run.json").write_text(json.dumps(run))
+    qc = json.loads((folder / "qc" / "qc.json").read_text())
+    qc["inputs"][0]["sha256"] = ladder._hash(folder / "run.json")
+    (folder / "qc" / "qc.json").write_text(json.dumps(qc))
+
+
+def correction_cut_off(ladder):
+    with_last(after=0.03)(ladder)
+    file = ladder.summary("yolo10s", "ema+qc", 1)
+    row = json.loads(file.read_text())
+    row["metrics"]["history"].pop()
+    file.write_text(json.dumps(row))
+    ladder.rewrite("yolo10s", 1, rows=["ema+qc"], drop=["qc.json"])
+
+
+def unfinished_called_complete(status):
+    def build(ladder):
+        with_last(values=HEALTHY[:5], status=status, training__epochs=6)(ladder)
+        ladder.rewrite("yolo10s", 1)
+
+    return build
+
+
+def more_epochs_than_lines(ladder):
+    good(ladder)
+    for seed in (0, 1):
+        folder = ladder.trajectory("yolo10s", seed)
+        document(folder / "run.json", training__epochs=12)
+        record(ladder, folder)
+        ladder.rewrite("yolo10s", seed, training__epochs=12)
+
+
+def raw_reported_as_average(ladder):
+    good(ladder)
+    folder = ladder.trajectory("yolo10s", 1)
+    lines(folder / "metrics.jsonl", ema=COLLAPSING)
+    record(ladder, folder)
+    ladder.summarize("yolo10s", 1)
+    baseline = json.loads(ladder.summary("yolo10s", "baseline", 1).read_text())["metrics"]["history"]
+    for method in ("ema", "ema+qc"):
+        own = json.loads(ladder.summary("yolo10s", method, 1).read_text())["metrics"]["history"]
+        history = baseline + [point for point in own if point["stage"] == "qc"]
+        ladder.edit("yolo10s", method, 1, method__ema__enabled=False, metrics__history=history)
+    ladder.rewrite("yolo10s", 1, rows=["ema", "ema+qc"])
+
+
+def second_metrics(ladder):
+    with_last(values=COLLAPSING)(ladder)
+    folder = ladder.trajectory("yolo10s", 1)
+    shutil.copy(folder / "metrics.jsonl", folder / "better.jsonl")
+    lines(folder / "better.jsonl", raw=HEALTHY, ema=HEALTHY)
+    for method in METHODS:
+        inputs = json.loads(ladder.summary("yolo10s", method, 1).read_text())["inputs"]
+        other = [
+            ref | {"path": ref["path"].replace("metrics.", "better.")} for ref in inputs if "metrics." in ref["path"]
+        ]
+        ladder.edit("yolo10s", method, 1, inputs=inputs + other)
+    ladder.rewrite("yolo10s", 1, values=HEALTHY)
+
+
+def other_metrics(ladder):
+    second_metrics(ladder)
+    ladder.rewrite("yolo10s", 1, drop=["metrics.jsonl"])
+
+
+def metrics_and_summaries_edited(ladder):
+    with_last(values=COLLAPSING)(ladder)
+    lines(ladder.trajectory("yolo10s", 1) / "metrics.jsonl", raw=HEALTHY, ema=HEALTHY)
+    ladder.rewrite("yolo10s", 1, values=HEALTHY)
+
+
+def correction_of(**changes):
+    def build(ladder):
+        good(ladder)
+        document(ladder.trajectory("yolo10s", 1) / "qc" / "qc.json", **changes)
+        ladder.rewrite("yolo10s", 1)
+
+    return build
+
+
+def correction_of_an_earlier_run(ladder):
+    good(ladder)
+    folder = ladder.trajectory("yolo10s", 1)
+    qc = json.loads((folder / "qc" / "qc.json").read_text())
+    qc["inputs"][0]["sha256"] = "0" * 64
+    (folder / "qc" / "qc.json").write_text(json.dumps(qc))
+    ladder.summarize("yolo10s", 1)
+
+
+def correction_with_other_settings(ladder):
+    good(ladder)
+    document(ladder.trajectory("yolo10s", 1) / "qc" / "qc.json", epochs=50, lr=1.0)
+    ladder.summarize("yolo10s", 1)
+
+
+def evaluation_edited(ladder):
+    with_last(evaluation__head="one2many", evaluation__conf=0.25)(ladder)
+    ladder.rewrite("yolo10s", 1, evaluation__head="one2one", evaluation__conf=0.001)
+
+
+def sets_hides(seeds):
+    """Runs of s on other validation images, in the keys that their methods claim to set."""
+
+    def build(ladder):
+        for variant in VARIANTS:
+            for seed in (0, 1):
+                other = variant == "yolo10s" and seed in seeds
+                ladder.run(variant, seed, **{"dataset__val_fingerprint": "v" * 64} if other else {})
+                if other:
+                    ladder.rewrite(variant, seed, method__sets=["dataset"])
+
+    return build
+
+
+def every_row(**changes):
+    def build(ladder):
+        good(ladder)
+        for variant in VARIANTS:
+            for seed in (0, 1):
+                ladder.rewrite(variant, seed, **changes)
+
+    return build
+
+
+def one_run_as_two_seeds(ladder):
+    missing_seed(ladder)
+    first, second = (ladder.trajectory("yolo10s", seed) for seed in (0, 1))
+    shutil.copytree(first, second)
+    name = "yolo10s/shared/seed1"
+    document(second / "run.json", run_id=name, trajectory_id=name, training__seed=1)
+    document(second / "qc" / "qc.json", run_id=name)
+    record(ladder, second)
+    ladder.summarize("yolo10s", 1)
+
+
+def forgotten_seed(ladder):
+    extra(values=COLLAPSING, after=0.03)(ladder)
+    ladder.forget("yolo10s", 2)
+
+
+def seed_of_another_variant(ladder):
+    extra(values=COLLAPSING, after=0.03)(ladder)
+    ladder.cells = [cell for cell in ladder.cells if cell["seed"] != 2]
+    for method in METHODS:
+        ladder.edit("yolo10s", method, 2, model__variant="other")
+
+
+def another_method_planned(ladder):
+    good(ladder)
+    ladder.cells.append({"variant": "yolo10n", "method": "dampening", "seed": 5, "arm": "dampening-0.1"})
+
+
 NOISY = (0.10, 0.18, 0.12, 0.25, 0.20, 0.28)
 PEAK_AND_BACK = (0.10, 0.28, 0.05, 0.05, 0.05, 0.05)  # and the correction ends at 0.285
 REPAIRED = ((3, "nan-loss"), (3, "rollback"))
 OLD = {"qat-train": "0.0.9", "torch": "2.14.1"}
+
+TAMPERED = {("1-integrity", "tampered")}
+UNVERIFIABLE = {("1-integrity", "unverifiable")}
+UNEVEN = {("5-comparability", "not-comparable")}
+SEED_MISSING = {("2-seeds", "missing"), ("4-comparison", "missing")}
+TAMPERED_UNEVEN = TAMPERED | UNEVEN
 
 # name: how it is planted, what is found against it (rule, kind); nothing is a GO
 CORPUS = {
@@ -256,9 +480,9 @@ CORPUS = {
     "missing seed": (missing_seed, {("2-seeds", "insufficient-evidence")}),
     "missing baseline": (missing_baseline, {("4-comparison", "missing")}),
     "a collapsed seed more": (
-        extra(values=(0.1, 0.2, 0.28, 0.05, 0.04, 0.03), after=0.03), {("3-stability", "collapsed")},
+        extra(values=COLLAPSING, after=0.03), {("3-stability", "collapsed")},
     ),
-    "a collapsed seed that was deleted": (deleted_seed, {("2-seeds", "missing"), ("4-comparison", "missing")}),
+    "a collapsed seed that was deleted": (deleted_seed, SEED_MISSING),
     "early peak and collapse that recovers at the end": (
         with_last(values=PEAK_AND_BACK), {("3-stability", "collapsed")},
     ),
@@ -295,6 +519,32 @@ CORPUS = {
         {("1-integrity", "tampered"), ("5-comparability", "not-comparable"), ("6-fitness", "not-comparable")},
     ),
     "rewritten metrics": (rewritten_metrics, {("1-integrity", "tampered")}),
+    "a correction that ruined the model, cut off": (correction_cut_off, UNVERIFIABLE),
+    "a running run called complete": (unfinished_called_complete("running"), TAMPERED | UNVERIFIABLE),
+    "a failed run called complete": (unfinished_called_complete("failed"), TAMPERED | UNVERIFIABLE),
+    "more epochs than were measured": (more_epochs_than_lines, TAMPERED),
+    "raw weights reported as averaged ones": (raw_reported_as_average, TAMPERED_UNEVEN),
+    "a second file of metrics": (second_metrics, TAMPERED),
+    "another file of metrics": (other_metrics, TAMPERED),
+    "metrics and summaries edited": (metrics_and_summaries_edited, TAMPERED),
+    "the correction of another run": (correction_of(run_id="yolo10s/shared/seed0"), TAMPERED),
+    "the correction of other weights": (correction_of(weights="raw"), TAMPERED),
+    "the correction of an earlier run": (correction_of_an_earlier_run, TAMPERED),
+    "a correction of another kind": (correction_of(stages=["bn", "qc"]), TAMPERED),
+    "a correction with other settings": (correction_with_other_settings, UNEVEN),
+    "hand-edited evaluation": (evaluation_edited, TAMPERED),
+    "other validation images, hidden by what the method sets": (sets_hides((1,)), TAMPERED_UNEVEN),
+    "other validation images of a variant, hidden by what the methods set": (sets_hides((0, 1)), TAMPERED_UNEVEN),
+    "another metric under every number": (every_row(metrics__primary_name="metrics/mAP50(B)"), TAMPERED),
+    "one run as two seeds": (one_run_as_two_seeds, {("2-seeds", "insufficient-evidence")}),
+    "a collapsed seed that rows and plan forgot": (forgotten_seed, SEED_MISSING),
+    "a collapsed seed that claims another variant": (seed_of_another_variant, SEED_MISSING),
+    "another learning rate in one seed": (
+        with_last(training__overrides={"profile": "short", "training.lr0": 0.02}), UNEVEN,
+    ),
+    "another profile in one seed": (with_last(training__overrides={"profile": "full"}), UNEVEN),
+    "more threads in one seed": (with_last(training__overrides={"profile": "short", "training.threads": 4}), set()),
+    "another method planned": (another_method_planned, set()),
     "missing inputs": (without_inputs, {("1-integrity", "unverifiable")}),
     "COCO asked for, demo shown": (
         demo_for_coco, {("6-fitness", "insufficient-evidence"), ("6-fitness", "not-comparable")},
@@ -340,3 +590,34 @@ def test_evidence_and_request_are_both_named(tmp_path):
     _, decision = ladder.decide()
     assert decision["evidence"]["profiles"] == decision["requested"]["profiles"] == ["short"]
     assert decision["evidence"]["fingerprints"] == decision["requested"]["fingerprints"]
+
+
+@pytest.mark.parametrize("profile", ["tiny", "demo"])
+def test_no_policy_opens_real_data_on_tiny_or_demo_evidence(tmp_path, profile):
+    ladder = Ladder(tmp_path / "root")
+    everything(training__overrides={"profile": profile})(ladder)
+    policy, text = tmp_path / "gate.toml", (ROOT / "configs" / "gate.toml").read_text(encoding="utf-8")
+    assert 'min_profile = "short"' in text
+    policy.write_text(text.replace('min_profile = "short"', f'min_profile = "{profile}"'), encoding="utf-8")
+    code, decision = ladder.decide("--policy", policy)
+    assert (code, decision["passed"]) == (4, False)
+    found = {(c["id"], reason["kind"]) for c in decision["criteria"] for reason in c["reasons"]}
+    assert found == {("6-fitness", "insufficient-evidence")}
+    assert decision["notes"][0] == f"decided by {policy}, SHA-256 {ladder._hash(policy)}"
+    ladder.ask(drawn=True, profile=profile)
+    assert ladder.decide("--policy", policy)[0] == 0
+
+
+def test_an_override_without_a_reason_is_refused(tmp_path):
+    ladder = Ladder(tmp_path / "root")
+    missing_seed(ladder)
+    assert ladder.decide("--override", " ") == (2, None)
+
+
+def test_inputs_that_are_rewritten_with_all_of_their_hashes_are_not_found_out(tmp_path):
+    """The limit of it, stated in docs/decisions: hashes are no signatures."""
+    ladder = Ladder(tmp_path / "root")
+    with_last(after=0.03)(ladder)
+    document(ladder.trajectory("yolo10s", 1) / "qc" / "qc.json", after__map50_95=0.285)
+    ladder.summarize("yolo10s", 1)
+    assert ladder.decide()[0] == 0

@@ -36,6 +36,9 @@ def make_raw(variant="yolo10n", method="ema+qc", seed=0, *, values=HEALTHY, find
     best = max(numbers, default=None)
     status = status or ("completed-failed" if findings else "completed-success")
     unfinished = status in ("incomplete", "refused")
+    averaged, corrected = method != "baseline", method == "ema+qc"
+    average = (0.5, 0.4, 2.0) if averaged else (None,) * 3
+    correction = (1, 1e-4, True) if corrected and numbers == list(values) else (None,) * 3  # one that diverged has none
     raw = {
         "schema": "qat-report/run-summary",
         "version": "1.0",
@@ -63,8 +66,8 @@ def make_raw(variant="yolo10n", method="ema+qc", seed=0, *, values=HEALTHY, find
         },
         "method": {
             "variant": method,
-            "ema": {"enabled": method != "baseline", "decay": None, "tau": None, "window_steps": None},
-            "qc": {"enabled": method == "ema+qc", "epochs": None, "lr": None, "bn_stats_fixed": None},
+            "ema": {"enabled": averaged} | dict(zip(("decay", "tau", "window_steps"), average, strict=True)),
+            "qc": {"enabled": corrected} | dict(zip(("epochs", "lr", "bn_stats_fixed"), correction, strict=True)),
             "sets": [],
         },
         "dataset": {
@@ -124,7 +127,7 @@ def make_raw(variant="yolo10n", method="ema+qc", seed=0, *, values=HEALTHY, find
             "fp32": 0.44,
             "ptq": 0.07,
             "history": [
-                {"epoch": i, "value": value, "weights_sha256": digest(f"{i}"), "stage": "qat"}
+                {"epoch": i, "value": value, "weights_sha256": digest(f"{variant}{seed}/{i}"), "stage": "qat"}
                 for i, value in enumerate(values, start=1)
             ],
         },

@@ -146,16 +146,67 @@ def test_a_wrong_policy_exits_2(tmp_path, root, capsys):
     assert "unknown field 'gate' (did you mean 'gate_name'?), allowed: gate_name, variants" in capsys.readouterr().err
 
 
+def plan_of(folder, *cells):
+    folder.mkdir(exist_ok=True)
+    named = [dict(zip(("variant", "method", "seed"), cell, strict=True)) for cell in cells]
+    header = {"schema": "ladder/plan", "version": "1.0", "created_by": "test 1", "inputs": []}
+    (folder / "ladder.json").write_text(json.dumps(header | {"cells": named}))
+    return folder / "ladder.json"
+
+
+def test_every_plan_counts(tmp_path, root):
+    plans = [plan_of(tmp_path / name, ("yolo10s", "ema+qc", seed)) for name, seed in (("a", 7), ("b", 8))]
+    options = [argument for plan in plans for argument in ("--plan", plan)]
+    code, text = check("--policy", GOLDEN / "policy.toml", "--out", tmp_path / "gate.json", *options, root)
+    assert code == 4
+    assert "missing: there is no run of yolo10s ema+qc seed 7" in text
+    assert "missing: there is no run of yolo10s ema+qc seed 8" in text
+    paths = {ref.path for ref in qat_artifacts.read_header(tmp_path / "gate.json").inputs}
+    assert {"a/ladder.json", "b/ladder.json"} <= paths
+
+
+def test_a_lost_run_is_missing_though_a_summary_has_its_seed(tmp_path, root):
+    lost = ["--lost", "yolo10s/ema+qc/1", "--lost", "yolo10n/dampening/9"]
+    code, text = check("--policy", GOLDEN / "policy.toml", "--out", tmp_path / "gate.json", *lost, root)
+    assert code == 4
+    assert "missing: yolo10s ema+qc seed 1 was planned or begun in a run root that holds no summary of it" in text
+    assert "seed 9" not in text
+
+
+@pytest.mark.parametrize("value", ["yolo10s", "yolo10s/ema+qc", "yolo10s/ema+qc/x", "/ema/1", "a/b/c/1", "a/b/-1"])
+def test_a_lost_run_that_is_no_cell_exits_2(tmp_path, root, capsys, value):
+    code, _ = check("--policy", GOLDEN / "policy.toml", "--out", tmp_path / "gate.json", "--lost", value, root)
+    assert code == 2
+    assert f"'{value}' is not of the form VARIANT/METHOD/SEED" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("reason", ["", " ", "\t"])
+def test_an_override_without_a_reason_exits_2(tmp_path, root, capsys, reason):
+    code, _ = check("--policy", GOLDEN / "policy.toml", "--out", tmp_path / "gate.json", "--override", reason, root)
+    assert code == 2
+    assert "the reason must not be blank" in capsys.readouterr().err
+    assert not (tmp_path / "gate.json").exists()
+
+
+def test_the_policy_that_decided_is_named_with_its_hash(tmp_path, root):
+    policy = GOLDEN / "policy.toml"
+    _, text = check("--policy", policy, "--out", tmp_path / "gate.json", root)
+    line = f"decided by {policy}, SHA-256 {qat_artifacts.sha256_file(policy)}"
+    assert f"note: {line}" in text.splitlines()
+    assert line in qat_artifacts.read(tmp_path / "gate.json", Decision).notes
+
+
 def test_a_path_that_is_not_there_exits_2(tmp_path):
     assert check("--policy", GOLDEN / "policy.toml", "--out", tmp_path / "gate.json", tmp_path / "absent")[0] == 2
 
 
-def test_golden_decision_is_what_the_command_writes(tmp_path, raw, save):
+def test_golden_decision_is_what_the_command_writes(monkeypatch, raw, save):
     runs = [raw(v, m, s) for v in ("yolo10n", "yolo10s") for m in METHODS for s in (0, 1)]
     runs[-1] = raw("yolo10s", "ema+qc", 1, values=(0.1, 0.3, 0.4, 0.02, 0.01, 0.01), findings=["collapsed"])
     root = save(*runs[1:])
     shutil.copy(GOLDEN / "policy.toml", root)
-    assert check("--policy", root / "policy.toml", "--out", root / "gate.json", root)[0] == 4
+    monkeypatch.chdir(root)
+    assert check("--policy", "policy.toml", "--out", "gate.json", ".")[0] == 4
     golden = (GOLDEN / "decision-1.0.json").read_text(encoding="utf-8")
     assert (root / "gate.json").read_text(encoding="utf-8") == golden.replace("qat-gate 0.1.0", f"qat-gate {VERSION}")
 

@@ -3,7 +3,7 @@
 import attrs
 import pytest
 
-from qat_gate import EvidenceError, decide
+from qat_gate import EvidenceError, PlannedCell, decide
 from qat_gate.policy import ComparabilityRule, FloorsRule, StabilityRule
 
 
@@ -92,6 +92,47 @@ def test_one_seed_is_insufficient_evidence(policy, ladder):
 def test_rows_of_one_trajectory_are_one_repetition_whatever_seed_they_state(policy, ladder):
     copied = [attrs.evolve(run, trajectory_id=f"{run.model.variant}-w4-seed0") for run in ladder()]
     assert unmet(decide(policy, copied)) == ["2-seeds"]
+
+
+def test_a_training_run_under_two_seeds_is_one_repetition(policy, ladder, make):
+    again = [
+        attrs.evolve(make("yolo10s", method, 0), run_id=f"copy/{method}", trajectory_id="copy")
+        for method in ("baseline", "ema", "ema+qc")
+    ]
+    copied = [attrs.evolve(run, training=attrs.evolve(run.training, seed=2)) for run in again]
+    decision = decide(policy, [*ladder(), *copied])
+    assert reasons(decision) == [
+        (
+            "insufficient-evidence",
+            "yolo10s ema+qc seed 2 and yolo10s ema+qc seed 0 have weights in common (SHA-256): they are one repetition",
+        ),
+    ]
+    assert unmet(decision) == ["2-seeds"]
+
+
+def test_a_cell_that_its_root_lost_is_missing_though_another_root_has_that_seed(policy, ladder):
+    gone = PlannedCell(variant="yolo10s", method="ema+qc", seed=1)
+    assert reasons(decide(policy, ladder(), lost=[gone])) == [
+        (
+            "missing",
+            "yolo10s ema+qc seed 1 was planned or begun in a run root that holds no summary of it; "
+            "a run of that seed elsewhere does not replace it",
+        ),
+    ]
+
+
+def test_a_cell_that_was_begun_and_has_no_summary_anywhere_is_missing(policy, ladder):
+    decision = decide(policy, ladder(), lost=[PlannedCell(variant="yolo10s", method="ema+qc", seed=2)])
+    assert ("missing", "there is no run of yolo10s ema+qc seed 2") in reasons(decision)
+    assert unmet(decision) == ["2-seeds", "4-comparison"]
+
+
+def test_planned_and_lost_cells_of_other_methods_and_variants_are_nothing_to_the_policy(policy, ladder):
+    others = [
+        PlannedCell(variant="yolo10n", method="dampening", seed=5),
+        PlannedCell(variant="yolo10m", method="ema+qc", seed=5),
+    ]
+    assert decide(policy, ladder(), planned=others, lost=others).passed
 
 
 def test_a_seed_of_another_method_without_the_required_one_is_missing(policy, ladder, make):
@@ -229,10 +270,70 @@ def test_variants_may_differ_in_checkpoint_schedule_and_layers(policy, ladder):
 
 def test_a_method_may_differ_in_what_it_sets_itself_but_its_repetitions_may_not(policy, ladder, make):
     longer = {"training__epochs": 12, "method__sets": ["training.epochs"]}
-    runs = swapped(ladder(), *[make("yolo10n", "ema", seed, **longer) for seed in (0, 1)])
+    runs = swapped(ladder(), *[make(v, "ema", seed, **longer) for v in ("yolo10n", "yolo10s") for seed in (0, 1)])
     assert decide(policy, runs).passed
     uneven = make("yolo10n", "ema", 1, **longer | {"training__epochs": 24})
     assert unmet(decide(policy, swapped(runs, uneven))) == ["5-comparability"]
+
+
+def test_a_method_that_sets_other_keys_in_one_variant_is_not_comparable(policy, ladder, make):
+    longer = {"training__epochs": 12, "method__sets": ["training.epochs"]}
+    runs = swapped(ladder(), *[make("yolo10n", "ema", seed, **longer) for seed in (0, 1)])
+    assert {text.partition(" ")[0] for _, text in reasons(decide(policy, runs))} == {"method.sets"}
+
+
+@pytest.mark.parametrize("key", ["dataset", "evaluation", "dataset.val_fingerprint", "model", "metrics", "code"])
+def test_what_no_method_may_set_excuses_nothing_and_is_tampered(policy, ladder, make, key):
+    other = {"dataset__val_fingerprint": "other", "evaluation__head": "one2many", "method__sets": [key]}
+    runs = [
+        make(
+            run.model.variant, run.method.variant, run.training.seed, **other if run.model.variant == "yolo10s" else {}
+        )
+        for run in ladder()
+    ]
+    decision = decide(policy, runs)
+    assert ("tampered", f"yolo10s ema+qc seed 1: its method sets {key}, which no method may") in reasons(decision)
+    found = {reason.text.partition(" ")[0] for reason in decision.criteria[4].reasons}
+    assert found >= {"dataset.val_fingerprint", "evaluation.head"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("training__overrides", {"profile": "short", "training.lr0": 0.02}),
+        ("training__overrides", {"profile": "full"}),
+        ("method__ema__decay", 0.9),
+        ("method__ema__window_steps", 12.0),
+        ("method__qc__epochs", 50),
+        ("method__qc__lr", 1.0),
+        ("method__qc__bn_stats_fixed", False),
+        ("training__interventions", {"dampening": 0.1}),
+        ("quantization__scale", {"init": "mse", "learned": False, "lr": 1e-5}),
+    ],
+)
+def test_repetitions_with_another_training_or_correction_are_not_comparable(policy, ladder, make, key, value):
+    odd = make("yolo10s", "ema+qc", 1, **{key: value})
+    decision = decide(policy, swapped(ladder(), odd))
+    assert unmet(decision) == ["5-comparability"]
+    ((kind, text),) = reasons(decision)
+    assert kind == "not-comparable"
+    assert text.startswith(key.replace("__", "."))
+    assert odd.run_id in text
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["training.device", "training.workers", "training.threads", "data.coco_root", "model.checkpoint", "gate.override"],
+)
+def test_repetitions_may_differ_in_machine_and_places(policy, ladder, make, key):
+    moved = make("yolo10s", "ema+qc", 1, training__overrides={"profile": "short", key: "elsewhere"})
+    assert decide(policy, swapped(ladder(), moved)).passed
+
+
+def test_a_setting_that_only_some_repetitions_state_says_so(policy, ladder, make):
+    odd = make("yolo10s", "ema+qc", 1, training__overrides={"profile": "short", "training.lr0": 0.02})
+    (text,) = [text for _, text in reasons(decide(policy, swapped(ladder(), odd)))]
+    assert text == ("training.overrides.training.lr0 is 0.02 in yolo10s-w4-seed1/ema+qc; most runs have not set")
 
 
 def test_an_incomplete_run_that_does_not_count_cannot_spoil_comparability(policy, ladder, make):
@@ -251,6 +352,7 @@ def test_comparability_that_is_switched_off_leaves_a_note(changed, ladder, make)
     ("changes", "expected"),
     [
         ({"metrics__best_value": 0.5}, "best_value is 0.5, its history says 0.4"),
+        ({"values": (0.1, 0.2, 0.3, 0.4, 1.5)}, "its history holds values outside [0, 1]: [1.5]"),
         ({"metrics__best_epoch": 2}, "best_epoch is 2, its history has 0.4 elsewhere"),
         ({"metrics__final_value": 0.41}, "final_value is 0.41, its history says 0.4"),
         ({"status": "completed-failed"}, "its status is completed-failed, its class stable"),

@@ -1,5 +1,6 @@
 """Rule 6, and what the decision says of structure: does the evidence fit the run asked for?"""
 
+import attrs
 import pytest
 
 from qat_gate import Plan, PlannedCell, decide
@@ -61,6 +62,19 @@ def test_profiles_below_the_least_never_open_a_run_on_real_data(policy, ladder, 
         decision = decide(policy, with_profile(ladder, make, profile), request=request)
         assert decision.passed == (profile in ("short", "full"))
         assert {kind for kind, _ in reasons(decision)} <= {"insufficient-evidence"}
+
+
+@pytest.mark.parametrize("least", PROFILES)
+@pytest.mark.parametrize("profile", PROFILES)
+def test_tiny_and_demo_never_count_on_real_data_whatever_the_policy_says(
+    changed, policy, ladder, make, request_for, least, profile
+):
+    lax = changed(fitness=attrs.evolve(policy.fitness, min_profile=least))
+    runs = with_profile(ladder, make, profile)
+    for request in (None, request_for()):
+        allowed = profile not in ("tiny", "demo") and PROFILES.index(profile) >= PROFILES.index(least)
+        assert decide(lax, runs, request=request).passed == allowed
+    assert decide(lax, runs, request=request_for(drawn=True)).passed
 
 
 @pytest.mark.parametrize("profile", ["tiny", "demo"])

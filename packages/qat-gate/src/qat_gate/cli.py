@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import attrs
 import click
 
 import qat_artifacts
@@ -11,7 +12,7 @@ from qat_gate.decide import decide
 from qat_gate.errors import EvidenceError, PolicyError
 from qat_gate.policy import read_policy
 from qat_gate.reading import find_summaries, read_summaries
-from qat_gate.request import Plan, Request
+from qat_gate.request import Plan, PlannedCell, Request
 from qat_gate.text import render
 from qat_gate.verifying import verify
 
@@ -23,6 +24,23 @@ FAILURES: dict[type[Exception], Exit] = {
 }
 
 
+def _cells(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> list[PlannedCell]:
+    found = []
+    for value in values:
+        match value.split("/"):
+            case [variant, method, seed] if variant and method and seed.isdecimal() and seed.isascii():
+                found.append(PlannedCell(variant=variant, method=method, seed=int(seed)))
+            case _:
+                raise click.BadParameter(f"{value!r} is not of the form VARIANT/METHOD/SEED, such as yolo10s/ema+qc/1")
+    return found
+
+
+def _stated(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not value.strip():
+        raise click.BadParameter("the reason must not be blank")
+    return value
+
+
 @click.group()
 @click.version_option(package_name="qat-gate")
 def cli() -> None:
@@ -32,15 +50,31 @@ def cli() -> None:
 @cli.command()
 @click.option("--policy", "policy_path", type=click.Path(path_type=Path), required=True, help="The rules, TOML.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The gate.json to write.")
-@click.option("--plan", type=click.Path(path_type=Path), help="A ladder.json: every seed it names must have run.")
+@click.option(
+    "--plan",
+    "plans",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="A ladder.json: every seed it names must have run. May be repeated.",
+)
+@click.option(
+    "--lost",
+    metavar="VARIANT/METHOD/SEED",
+    callback=_cells,
+    multiple=True,
+    help="A run that was planned or begun where no summary of it lies; it is missing whatever else ran. Repeatable.",
+)
 @click.option("--request", type=click.Path(path_type=Path), help="A request.json: the run that is asked for.")
-@click.option("--override", help="Why the run is started against a NO-GO; recorded, the decision stays.")
+@click.option(
+    "--override", callback=_stated, help="Why the run is started against a NO-GO; recorded, the decision stays."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the decision as one JSON document.")
 @click.argument("summaries", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 def check(  # noqa: PLR0917  # click passes options by name
     policy_path: Path,
     out: Path,
-    plan: Path | None,
+    plans: tuple[Path, ...],
+    lost: list[PlannedCell],
     request: Path | None,
     override: str | None,
     as_json: bool,
@@ -59,11 +93,14 @@ def check(  # noqa: PLR0917  # click passes options by name
         policy,
         found.values(),
         verified={run.run_id: verify(file, run) for file, run in found.items()},
-        planned=qat_artifacts.read_view(plan, Plan).cells if plan else (),
+        planned=[cell for plan in plans for cell in qat_artifacts.read_view(plan, Plan).cells],
+        lost=lost,
         request=qat_artifacts.read_view(request, Request) if request else None,
         override=override,
     )
-    beside = [path for path in (plan, request) if path is not None]
+    beside = [*plans, *([request] if request else [])]
+    by = f"decided by {policy_path}, SHA-256 {qat_artifacts.sha256_file(policy_path)}"
+    decision = attrs.evolve(decision, notes=(by, *decision.notes))
     qat_artifacts.write(out, decision, inputs=[*found, policy_path, *beside])
     if as_json:
         click.echo(qat_artifacts.dumps(qat_artifacts.unstructure(decision)), nl=False)

@@ -20,7 +20,26 @@ WITHIN_VARIANT = (
     "training.amp",
     "training.effective_batch",
     "training.epochs",
+    "training.interventions",
 )
+WITHIN_METHOD = ("method.sets",)  # of whatever variant: what a method sets is its own definition
+REPETITION = ("method.ema", "method.qc", "training.overrides")
+# The only keys of the above in which a method may differ from the others: those that change training itself.
+METHOD_MAY_SET = (
+    "training.epochs",
+    "training.effective_batch",
+    "training.amp",
+    "training.interventions",
+    "quantization",
+)
+# Overrides that repetitions may differ in: the machine, where files lie, what came before and after the training; and
+# those whose effect the summary states elsewhere, where it is compared.
+_FREE_OVERRIDES = (
+    *("training.device", "training.workers", "training.threads"),
+    *("training.amp", "training.batch", "training.epochs", "training.imgsz"),
+    *("data", "ema", "gate", "interventions", "model", "pretrain", "qc", "quantization"),
+)
+_NOT_SET = "not set"
 
 
 def _below(name: str, keys: Iterable[str]) -> bool:
@@ -47,22 +66,29 @@ def code_version(versions: Mapping[str, str]) -> str:
 def settings(run: RunSummary) -> dict[str, str]:
     """Everything that comparability looks at: dotted name to the JSON text of the value."""
     found = dict(_leaves("", qat_artifacts.unstructure(run))) | {"code": code_version(run.versions)}
-    names = [name for name in found if _below(name, (*EVERYWHERE, *WITHIN_VARIANT))]
+    compared = (*EVERYWHERE, *WITHIN_VARIANT, *WITHIN_METHOD, *REPETITION)
+    free = [f"training.overrides.{key}" for key in _FREE_OVERRIDES]
+    names = [name for name in found if _below(name, compared) and not _below(name, free)]
     return {name: qat_artifacts.dumps(found[name]).strip() for name in names}
 
 
 def _group(run: RunSummary, key: str) -> tuple[str, str]:
     """Runs with the same group must agree in `key`."""
-    variant = run.model.variant if _below(key, WITHIN_VARIANT) else ""
-    return variant, run.method.variant if _below(key, run.method.sets) else ""
+    own = _below(key, (*REPETITION, *WITHIN_METHOD, *(k for k in run.method.sets if k in METHOD_MAY_SET)))
+    variant = run.model.variant if _below(key, (*REPETITION, *WITHIN_VARIANT)) else ""
+    return variant, run.method.variant if own else ""
 
 
 def differences(runs: Iterable[RunSummary]) -> tuple[Reason, ...]:
     """One reason per setting and deviating value, sorted; the value that most runs share is the reference."""
+    found = [(run, settings(run)) for run in sorted(runs, key=lambda run: run.run_id)]
+    names = sorted({name for _, held in found for name in held})
     groups: dict[tuple[str, tuple[str, str]], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for run in sorted(runs, key=lambda run: run.run_id):
-        for key, value in settings(run).items():
-            groups[key, _group(run, key)][value].append(run.run_id)
+    for run, held in found:
+        for key in names:
+            # A run that diverged has no correction, so no numbers of one; how others were corrected is nothing to it.
+            if not (key.startswith("method.") and held[key] == "null"):
+                groups[key, _group(run, key)][held.get(key, _NOT_SET)].append(run.run_id)
     reasons = []
     for (key, _), holders in sorted(groups.items()):
         # The most holders; of equally many, those that hold the first run id.

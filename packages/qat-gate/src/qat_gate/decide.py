@@ -21,6 +21,7 @@ def decide(
     *,
     verified: Mapping[str, Verification] | None = None,
     planned: Iterable[PlannedCell] = (),
+    lost: Iterable[PlannedCell] = (),
     request: Request | None = None,
     override: str | None = None,
 ) -> Decision:
@@ -34,6 +35,8 @@ def decide(
         summaries: the evidence.
         verified: by run id, what `verify` found; a run without an entry counts as unverified.
         planned: cells of a plan; each of their seeds must have run.
+        lost: cells that were planned or begun in a run root that holds no summary of them; a run of the same seed from
+            another root does not replace one.
         request: the run asked for.
         override: why it will be started all the same; recorded, without influence on the decision.
 
@@ -49,6 +52,7 @@ def decide(
         runs=tuple(r for r in given if r.model.variant in policy.variants and r.method.variant in policy.methods),
         verified=verified or {},
         planned=tuple(planned),
+        lost=tuple(lost),
         request=request,
     )
     criteria = tuple(criterion for rule in RULES if (criterion := rule(evidence)) is not None)

@@ -12,12 +12,16 @@ from qat_gate.verifying import UNVERIFIED, Verification
 
 @attrs.frozen(kw_only=True)
 class Evidence:
-    """Runs of the policy's variants and methods, sorted by run id, and what they are held against."""
+    """Runs of the policy's variants and methods, sorted by run id, and what they are held against.
+
+    `lost`: cells that were planned or begun in a run root which holds no summary of them.
+    """
 
     policy: Policy
     runs: tuple[RunSummary, ...]
     verified: Mapping[str, Verification] = attrs.field(factory=dict)
     planned: tuple[PlannedCell, ...] = ()
+    lost: tuple[PlannedCell, ...] = ()
     request: Request | None = None
 
     def counts(self, run: RunSummary) -> bool:
@@ -37,9 +41,13 @@ class Evidence:
         ]
 
     def seeds(self, variant: str) -> list[int]:
-        """Every seed of a variant that any method has tried or the plan names: one that failed cannot be left out."""
+        """Every seed of a variant that a method of the policy has tried, or that was planned or lost for one.
+
+        A seed that failed cannot be left out; one of a method that the policy does not name is nothing to it.
+        """
         tried = {run.training.seed for run in self.runs if run.model.variant == variant}
-        return sorted(tried | {cell.seed for cell in self.planned if cell.variant == variant})
+        named = (cell for cell in (*self.planned, *self.lost) if cell.method in self.policy.methods)
+        return sorted(tried | {cell.seed for cell in named if cell.variant == variant})
 
     def verification(self, run: RunSummary) -> Verification:
         """What its inputs say of a run."""

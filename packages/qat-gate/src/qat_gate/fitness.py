@@ -6,34 +6,36 @@ from qat_gate.comparability import code_version
 from qat_gate.criterion import criterion
 from qat_gate.decision import Criterion, Reason, ReasonKind
 from qat_gate.evidence import Evidence
-from qat_gate.request import PROFILES, Request
+from qat_gate.request import PROFILES, Profile, Request
 from qat_gate.summaries import RunSummary
+
+LEAST_ON_REAL_DATA: Profile = "smoke"
 
 
 def fitness(evidence: Evidence) -> Criterion:
     """Rule 6: same data, image size, quantization and code as the run asked for; profile at least `min_profile`.
 
-    Evidence on drawn data opens a run on drawn data whatever its profile. Without a request the profile alone is
-    looked at.
+    Evidence on drawn data opens a run on drawn data whatever its profile. On real data tiny and demo never count,
+    whatever the policy says. Without a request the profile alone is looked at, as for real data.
     """
     rule = evidence.policy.fitness
     counted = [run for run in evidence.runs if evidence.counts(run)]
     asked = evidence.request
     reasons: list[Reason] = []
+    least = rule.min_profile
     if asked is None or not asked.drawn:
-        reasons += _too_light(counted, rule.min_profile)
+        least = max(least, LEAST_ON_REAL_DATA, key=PROFILES.index)
+        reasons += _too_light(counted, least)
     if asked is not None:
         reasons += _unfit(counted, asked)
     what = f"{asked.model.variant} as asked for" if asked else "the run to be opened"
     return criterion(
         "6-fitness",
-        text=f"Runs have the data, image size, quantization and code of {what}, "
-        f"and profile {rule.min_profile} or above",
+        text=f"Runs have the data, image size, quantization and code of {what}, and profile {least} or above",
         why=rule.reason,
         runs=counted,
         reasons=reasons,
-        remedy="runs of the variants above on the data and at the settings asked for, "
-        f"with --profile {rule.min_profile} or above",
+        remedy=f"runs of the variants above on the data and at the settings asked for, with --profile {least} or above",
     )
 
 

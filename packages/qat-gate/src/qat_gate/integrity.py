@@ -1,5 +1,6 @@
 """Rule 1's question: does what a summary states follow from the history it holds?"""
 
+from qat_gate.comparability import METHOD_MAY_SET
 from qat_gate.judging import derive_findings, shown_not_collapsed
 from qat_gate.summaries import RunSummary
 
@@ -15,6 +16,10 @@ def contradictions(run: RunSummary) -> tuple[str, ...]:
     if epochs != sorted(set(epochs)):
         found.append(f"the epochs of its history do not increase: {epochs}")
     values = [point.value for point in run.metrics.history]
+    if outside := [value for value in values if value is not None and not 0.0 <= value <= 1.0]:
+        found.append(f"its history holds values outside [0, 1]: {outside}")
+    if unsettable := sorted(set(run.method.sets) - set(METHOD_MAY_SET)):
+        found.append(f"its method sets {', '.join(unsettable)}, which no method may")
     best = max((value for value in values if value is not None), default=None)
     final = values[-1] if values else None
     if run.metrics.best_value != best:

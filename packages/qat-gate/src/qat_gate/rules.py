@@ -10,6 +10,7 @@ from qat_gate.evidence import Evidence
 from qat_gate.fitness import fitness
 from qat_gate.floors import floors
 from qat_gate.integrity import contradictions
+from qat_gate.request import PlannedCell
 from qat_gate.summaries import RunSummary
 from qat_gate.verifying import Verification
 
@@ -20,6 +21,12 @@ def _absent(evidence: Evidence, variant: str, method: str) -> list[Reason]:
     for seed in evidence.seeds(variant):
         found = evidence.find(variant, method, seed)
         if any(evidence.counts(run) for run in found):
+            if PlannedCell(variant=variant, method=method, seed=seed) in evidence.lost:
+                text = (
+                    f"{found[0].label} was planned or begun in a run root that holds no summary of it; "
+                    "a run of that seed elsewhere does not replace it"
+                )
+                reasons.append(Reason(kind="missing", text=text, runs=run_ids(found)))
             continue
         if found:
             reasons.append(Reason(kind="incomplete", text=f"{found[0].label} did not finish", runs=run_ids(found)))
@@ -53,6 +60,23 @@ def _untrue(evidence: Evidence, run: RunSummary) -> Iterator[Reason]:
         yield Reason(kind="unverifiable", text=text, runs=(run.run_id,))
 
 
+def _repeated(runs: list[RunSummary]) -> Iterator[Reason]:
+    """Seeds that passed through the same weights: one training run under two numbers."""
+    holders: dict[str, dict[str, RunSummary]] = {}
+    for run in runs:
+        for point in run.metrics.history:
+            if point.weights_sha256 is not None and point.value is not None:
+                holders.setdefault(point.weights_sha256, {})[run.run_id] = run
+    found: dict[tuple[str, ...], list[RunSummary]] = {}
+    for held in holders.values():
+        if len({run.training.seed for run in held.values()}) > 1:
+            found[tuple(held)] = list(held.values())
+    for ids, held_by in found.items():
+        labels = " and ".join(run.label for run in held_by)
+        text = f"{labels} have weights in common (SHA-256): they are one repetition"
+        yield Reason(kind="insufficient-evidence", text=text, runs=ids)
+
+
 def seeds(evidence: Evidence) -> Criterion:
     """Rule 2: enough independent runs, and none missing of a seed that another method of the variant has."""
     policy, rule = evidence.policy, evidence.policy.seeds
@@ -63,6 +87,7 @@ def seeds(evidence: Evidence) -> Criterion:
         # The rows of one trajectory are one repetition, whatever seed they state.
         held[variant] = min(len({run.training.seed for run in counted}), len({run.trajectory_id for run in counted}))
         reasons += _absent(evidence, variant, policy.method)
+        reasons += _repeated(counted)
         if counted and held[variant] < rule.min_seeds:
             text = f"{variant} {policy.method} has {held[variant]} independent seed(s), {rule.min_seeds} are needed"
             reasons.append(Reason(kind="insufficient-evidence", text=text, runs=run_ids(counted)))

@@ -1,6 +1,7 @@
 """What a gate reads of a run summary: a narrow view of qat-report/run-summary 1.x.
 
-Every field is required, all others are ignored.
+Every field is required, except those that came later, whose default says what their absence means; all others are
+ignored.
 """
 
 from typing import Annotated, ClassVar, Literal, get_args
@@ -25,10 +26,11 @@ class Model:
 
 @attrs.frozen(kw_only=True)
 class Scale:
-    """How scales are initialised, and whether training changes them."""
+    """How scales are initialised, whether training changes them, and at which rate."""
 
     init: str
     learned: bool
+    lr: float | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -55,10 +57,23 @@ class Quantization:
 
 
 @attrs.frozen(kw_only=True)
-class Switch:
-    """Whether a part of the method was on."""
+class Averaging:
+    """Whether averaged weights are reported, and how they were averaged."""
 
     enabled: bool
+    decay: float | None
+    tau: float | None
+    window_steps: float | None
+
+
+@attrs.frozen(kw_only=True)
+class Correction:
+    """Whether Quantization Correction followed the last epoch, and how it was run; null where it was not."""
+
+    enabled: bool
+    epochs: int | None
+    lr: float | None
+    bn_stats_fixed: bool | None
 
 
 @attrs.frozen(kw_only=True)
@@ -69,8 +84,8 @@ class Method:
     """
 
     variant: str
-    ema: Switch
-    qc: Switch
+    ema: Averaging
+    qc: Correction
     sets: tuple[str, ...]
 
 
@@ -95,7 +110,8 @@ class Dataset:
 class Training:
     """The part of the schedule that repetitions share, and the seed, which they do not.
 
-    `overrides` says which profile the run was given, under "profile", and what was changed beside it.
+    `overrides` says which profile the run was given, under "profile", and what was changed beside it; `interventions`
+    what changed training itself, with its strength.
     """
 
     seed: int
@@ -103,6 +119,7 @@ class Training:
     effective_batch: int
     amp: bool
     overrides: dict[str, str | int | float | bool]
+    interventions: dict[str, float] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)

@@ -31,7 +31,7 @@ _RECORDED = ("torch", "torchvision", "ultralytics", "nvidia-modelopt", "numpy", 
 
 
 def ask(resolved: Resolved, root: Root, *, seeds: list[int], fingerprint: str) -> RunRequest:
-    """The request for a run of `resolved` on the data of `root` with `fingerprint` ("" where none are prepared).
+    """The request for a run of `resolved` on the data of `root` with `fingerprint` ("" where none were prepared).
 
     Raises:
         LadderError: the policy or the checkpoint cannot be read.
@@ -107,7 +107,7 @@ def _quantization(config: Config) -> RequestedQuantization:
 
 
 def _data(config: Config, root: Root, fingerprint: str) -> RequestedData:
-    """The data block: of the prepared data, or what the configuration asks for."""
+    """The data block: of the prepared data; of what the configuration asks for where they are not there (any more)."""
     data, file = config.data, root.data(fingerprint) / "dataset.json"
     if fingerprint and file.is_file():
         found: dict[str, Any] = qat_artifacts.loads(file.read_bytes())
@@ -125,7 +125,7 @@ def _data(config: Config, root: Root, fingerprint: str) -> RequestedData:
     return RequestedData(
         coco_root=data.coco_root,
         dataset_yaml="",
-        fingerprint=None,
+        fingerprint=fingerprint or None,
         selection=Selection(
             data_seed=data.seed,
             train=data.train_selection,
