@@ -57,13 +57,14 @@ def expected(model, batches):
     """[(running mean, running variance) of bn1, of bn2] in float64: the plain average over the batches."""
     model = copy.deepcopy(model).double()
     found = [[], []]
-    for x in batches:
+    for batch in batches:
+        inputs = batch.double()
         for i, (conv, norm) in enumerate(((model.conv1, model.bn1), (model.conv2, model.bn2))):
-            x = conv(x.double())
-            mean, biased, unbiased = (m.reshape(1, -1, 1, 1) for m in moments(x))
+            h = conv(inputs)
+            mean, biased, unbiased = (m.reshape(1, -1, 1, 1) for m in moments(h))
             found[i].append((mean.reshape(-1), unbiased.reshape(-1)))
             affine = norm.weight.reshape(1, -1, 1, 1), norm.bias.reshape(1, -1, 1, 1)
-            x = torch.relu(affine[0] * (x - mean) / (biased + norm.eps).sqrt() + affine[1])
+            inputs = torch.relu(affine[0] * (h - mean) / (biased + norm.eps).sqrt() + affine[1])
     return [tuple(torch.stack(part).mean(0) for part in zip(*layer, strict=True)) for layer in found]
 
 
