@@ -1,14 +1,16 @@
 """The gated stage with the products replaced by scripts: what the gate is told, and what follows from its answer."""
 
 import json
+import shutil
 
+import attrs
 import pytest
 import tomli
 
 import qat_artifacts
 from qat_ladder.asking import ask
 from qat_ladder.errors import ConfigError
-from qat_ladder.gating import run_gate, run_m
+from qat_ladder.gating import evidence_of, judged_methods, run_gate, run_m
 from qat_ladder.layout import Root
 from qat_ladder.plan import read_plan
 from qat_ladder.request import RunRequest
@@ -143,6 +145,190 @@ def test_evidence_of_another_root_is_held_against_prepared_data(products, reques
     assert option(call, "--plan") == str(tmp_path / "evidence" / "ladder.json")
     assert call[-1] == str(tmp_path / "evidence" / "yolo10n")
     asked = json.loads((tmp_path / "runs" / "yolo10m" / "request.json").read_text())
+    assert asked["dataset"]["fingerprint"] == "ab" * 32
+
+
+def options(call, name):
+    return [call[i + 1] for i, argument in enumerate(call) if argument == name]
+
+
+def put_summary(root, variant, method, seed, *, inputs=(), folder=None, claims=None):
+    """A summary as the ladder reads it; `claims` replaces what it says of itself."""
+    says = {"variant": variant, "method": method, "seed": seed} | (claims or {})
+    body = {
+        "schema": "qat-report/run-summary",
+        "version": "1.0",
+        "created_by": "test 1",
+        "inputs": [{"schema": "file", "sha256": "0" * 64, "path": str(path)} for path in inputs],
+        "model": {"variant": says["variant"]},
+        "method": {"variant": says["method"]},
+        "training": {"seed": says["seed"]},
+    }
+    file = (folder or root.summary(variant, method, seed)) / "run_summary.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(body))
+    return file
+
+
+@pytest.fixture
+def planted(products, request_for, tmp_path):
+    """A run root with two seeds of n, whole; returns it."""
+
+    def plant(name, seeds=(0, 1), **flags):
+        run_stage(request_for(seeds=list(seeds), root=tmp_path / name, **flags))
+        root = Root(tmp_path / name)
+        for cell in read_plan(root).cells:
+            put_summary(root, cell.variant, cell.method, cell.seed)
+        products.calls()
+        return root
+
+    return plant
+
+
+SHIPPED = ("baseline", "ema", "ema+qc")  # the methods of configs/gate.toml
+
+
+def test_a_whole_root_has_lost_nothing(planted):
+    assert evidence_of(planted("runs"), SHIPPED).lost == ()
+
+
+def test_methods_that_the_shipped_policy_is_about(project, tmp_path):
+    assert sorted(judged_methods(project / "configs" / "gate.toml")) == sorted(SHIPPED)
+    assert judged_methods(tmp_path / "absent.toml") == ()
+
+
+def test_a_planned_cell_without_a_summary_is_lost(planted):
+    root = planted("runs")
+    shutil.rmtree(root.summary("yolo10n", "ema+qc", 1))
+    assert evidence_of(root, SHIPPED).lost == ("yolo10n/ema+qc/1",)
+
+
+def forget(root, seed):
+    """Remove a seed's rows and its cells of the plan."""
+    plan = read_plan(root)
+    for cell in plan.cells:
+        if cell.seed == seed:
+            shutil.rmtree(root.summary(cell.variant, cell.method, cell.seed))
+    cells = tuple(cell for cell in plan.cells if cell.seed != seed)
+    qat_artifacts.write(root.plan, attrs.evolve(plan, cells=cells), created_by="test 1")
+
+
+def test_a_training_run_that_rows_and_plan_forgot_is_lost(planted):
+    root = planted("runs")
+    forget(root, 1)
+    assert evidence_of(root, SHIPPED).lost == ("yolo10n/baseline/1", "yolo10n/ema+qc/1", "yolo10n/ema/1")
+
+
+def test_a_training_run_without_any_plan_is_lost(planted):
+    root = planted("runs")
+    forget(root, 1)
+    root.plan.unlink()
+    assert evidence_of(root, SHIPPED).lost == ("yolo10n/baseline/1", "yolo10n/ema+qc/1", "yolo10n/ema/1")
+
+
+def test_a_forgotten_run_of_an_arm_of_its_own_is_lost_for_the_methods_of_that_arm(planted):
+    root = planted("runs", methods=["ema+qc", "learned+ema"])
+    forget(root, 1)
+    assert "yolo10n/learned+ema/1" in evidence_of(root, ()).lost
+    assert "yolo10n/ema+qc/1" in evidence_of(root, ()).lost
+
+
+def test_a_forgotten_run_of_a_separate_trajectory_is_lost_for_its_method(planted):
+    root = planted("runs", trajectory="separate")
+    forget(root, 1)
+    root.plan.unlink()
+    assert evidence_of(root, SHIPPED).lost == ("yolo10n/baseline/1", "yolo10n/ema+qc/1", "yolo10n/ema/1")
+
+
+@pytest.mark.parametrize("claims", [{"variant": "other"}, {"method": "mine"}, {"seed": 9}])
+def test_a_summary_that_claims_to_be_another_cell_does_not_stand_for_its_own(planted, claims):
+    root = planted("runs")
+    put_summary(root, "yolo10n", "ema+qc", 1, claims=claims)
+    assert evidence_of(root, SHIPPED).lost == ("yolo10n/ema+qc/1",)
+
+
+def test_runs_of_the_gated_variant_are_not_lost_evidence(planted, m):
+    root = planted("runs")
+    assert run_m(m) == 0
+    assert evidence_of(root, SHIPPED).lost == ()
+
+
+def test_what_a_root_lost_is_told_to_the_gate(planted, products, m, project):
+    root = planted("runs")
+    forget(root, 1)
+    lost = ["yolo10n/baseline/1", "yolo10n/ema+qc/1", "yolo10n/ema/1"]
+    products.behave({"qat-gate check": 4})
+    assert run_m(m) == 4
+    assert options(gate_call(products.calls()), "--lost") == lost
+    assert run_gate(root, project, ()) == 4
+    assert options(gate_call(products.calls()), "--lost") == lost
+
+
+def test_good_seeds_cannot_be_picked_from_roots_that_hold_others(planted, products, m):
+    planted("runs")
+    first, second = planted("first", seeds=(2, 3)), planted("second", seeds=(4, 5))
+    forget(second, 5)
+    shutil.rmtree(first.summary("yolo10n", "ema+qc", 3))
+    picked = [root.summary("yolo10n", "ema+qc", k) / "run_summary.json" for root, k in ((first, 2), (second, 4))]
+    products.behave({"qat-gate check": 4})
+    assert run_m(m, gate_summaries=",".join(map(str, picked))) == 4
+    call = gate_call(products.calls())
+    roots = (Root(m.root), first, second)
+    assert options(call, "--plan") == [str(root.plan) for root in roots]
+    assert {str(root.path / "yolo10n") for root in roots} <= set(call)
+    assert options(call, "--lost") == [
+        "yolo10n/baseline/5", "yolo10n/ema+qc/3", "yolo10n/ema+qc/5", "yolo10n/ema/5",
+    ]  # fmt: skip
+
+
+def test_a_summary_that_was_copied_away_brings_the_root_of_its_inputs_with_it(planted, products, m, tmp_path):
+    other = planted("other")
+    inputs = [other.trajectory("yolo10n", "shared", 0) / "run.json"]
+    alone = put_summary(other, "yolo10n", "ema+qc", 0, folder=tmp_path / "away", inputs=inputs)
+    products.behave({"qat-gate check": 4})
+    run_m(m, gate_summaries=str(alone))
+    call = gate_call(products.calls())
+    assert options(call, "--plan") == [str(other.plan)]
+    assert str(other.path / "yolo10n") in call
+
+
+def test_a_root_without_its_plan_is_found_by_its_training_runs(planted, products, m):
+    other = planted("other")
+    other.plan.unlink()
+    shutil.rmtree(other.summary("yolo10n", "ema+qc", 1))
+    products.behave({"qat-gate check": 4})
+    run_m(m, gate_summaries=str(other.summary("yolo10n", "ema+qc", 0)))
+    call = gate_call(products.calls())
+    assert str(other.path / "yolo10n") in call
+    assert options(call, "--lost") == ["yolo10n/ema+qc/1"]
+
+
+def test_an_override_stays_in_every_later_decision_but_starts_nothing_by_itself(planted, products, m, project):
+    root = planted("runs")
+    products.behave({"qat-gate check": 4})
+    assert run_m(m, override="a trial") == 0
+    products.calls()
+    assert run_gate(root, project, ()) == 4
+    assert option(gate_call(products.calls()), "--override") == "a trial"
+    assert run_m(m) == 4
+    calls = products.calls()
+    assert option(gate_call(calls), "--override") == "a trial"
+    assert "qat-train run" not in kinds(calls)
+
+
+@pytest.mark.parametrize("reason", [" ", "\t\n"])
+def test_a_blank_reason_to_override_exits_2_before_anything_is_asked(products, m, reason):
+    with pytest.raises(ConfigError, match="--override-gate: the reason must not be blank") as found:
+        run_m(m, override=reason)
+    assert found.value.code == 2
+    assert products.calls() == []
+
+
+def test_data_that_were_removed_are_still_asked_about_by_the_plans_fingerprint(planted, products, m, project):
+    root = planted("runs")
+    shutil.rmtree(root.path / "data")
+    assert run_gate(root, project, ()) == 0
+    asked = json.loads(root.request("yolo10m").read_text())
     assert asked["dataset"]["fingerprint"] == "ab" * 32
 
 
