@@ -81,13 +81,14 @@ def ask(resolved: Resolved, root: Root, *, seeds: list[int], fingerprint: str) -
 def _quantization(config: Config) -> RequestedQuantization:
     """Its layers are those of the checkpoint, or of the architecture where there is no file yet."""
     key, model = config.quantization, config.model
+    scale = Scale(init=key.init, learned=key.learned, lr=key.scale_lr if key.learned else None)
     if key.bits == 32:
         return RequestedQuantization(
             mode="fp32",
             library="none",
             weight_bit_width=None,
             granularity=key.granularity,
-            scale=Scale(init=key.init, learned=key.learned),
+            scale=scale,
             policy="none",
             layers=(),
         )
@@ -100,10 +101,16 @@ def _quantization(config: Config) -> RequestedQuantization:
         library="nvidia-modelopt",
         weight_bit_width=key.bits,
         granularity=key.granularity,
-        scale=Scale(init=key.init, learned=key.learned),
-        policy=key.policy,
+        scale=scale,
+        policy=_policy_label(key.policy),
         layers=tuple(Layer(**layer) for layer in json.loads(listed)),
     )
+
+
+def _policy_label(policy: str) -> str:
+    """As qat-train records it: the name of a shipped one, stem and hash of a file."""
+    path = Path(policy)
+    return f"{path.stem}-{qat_artifacts.sha256_file(path)[:12]}" if path.suffix == ".toml" else policy
 
 
 def _data(config: Config, root: Root, fingerprint: str) -> RequestedData:

@@ -29,10 +29,11 @@ class RequestedModel:
 
 @attrs.frozen(kw_only=True)
 class Scale:
-    """How scales are set."""
+    """How scales are set; `lr` is that of learned ones."""
 
     init: str
     learned: bool
+    lr: float | None
 
 
 @attrs.frozen(kw_only=True)
