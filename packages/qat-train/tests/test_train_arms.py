@@ -1,20 +1,25 @@
 """Arms that change training itself, in whole runs of yolov10n at 64 px: what is learned, watched and held."""
 
+import shutil
+
 import modelopt.torch.opt as mto
 import pytest
 import torch
+from PIL import Image
 from ultralytics.nn.tasks import DetectionModel
 
 from qat_train.checkpoint import load_checkpoint
-from qat_train.errors import SpecError
+from qat_train.errors import InputError, SpecError
 from qat_train.evaluator import hash_weights
 from qat_train.insertion import active_quantizers, is_learned, layer_codes, layer_scale
 from qat_train.metrics import read_metrics
-from qat_train.preparation import prepare
+from qat_train.preparation import policy_label, prepare
+from qat_train.runner import spec_identity
 from qat_train.spec import intervention_names, read_spec
 from qat_train.trainer import QatTrainer
 
-ALL_ON = {"dampening": 0.1, "freezing": 0.015, "distillation": 1.0}
+# The random teacher's batch norms have no statistics, so its maps are tiny and the relative error of the student's huge.
+ALL_ON = {"dampening": 0.1, "freezing": 0.005, "distillation": 1e-18}
 
 
 class Cut(Exception):
@@ -33,24 +38,11 @@ def scales(folder, series):
     return {name: layer_scale(quantizer).detach().clone() for name, _, quantizer in active_quantizers(model)}
 
 
-def test_fixed_scales_stay_and_learned_scales_move(make_spec, train, tmp_path):
-    spec = make_spec()
+def test_learned_scales_move_in_an_optimizer_group_of_their_own(make_spec, train, tmp_path, monkeypatch):
+    spec = make_spec(quantization={"learned": True, "scale_lr": 1e-3})
     prepared = prepare(spec, folder=tmp_path / "start", threads=1)
     prepared.quantize(prepared.model)
     start = {name: layer_scale(quantizer).clone() for name, _, quantizer in active_quantizers(prepared.model)}
-    _, fixed = train(spec, "fixed")
-    run, learned = train(make_spec(quantization={"learned": True, "scale_lr": 1e-3}), "learned")
-    assert all(torch.equal(scale, start[name]) for name, scale in scales(fixed, "raw").items())
-    moved = scales(learned, "raw")
-    # Not all of 106: a box branch to which no object was assigned in these four steps has no gradient.
-    assert sum(not torch.equal(scale, start[name]) for name, scale in moved.items()) > 90
-    assert all(bool((scale > 0).all()) for scale in moved.values())
-    averaged = scales(learned, "ema")
-    assert any(not torch.equal(averaged[name], moved[name]) for name in moved)
-    assert (run.quantization.scale.learned, run.quantization.scale.lr) == (True, 1e-3)
-
-
-def test_learned_scales_have_an_optimizer_group_of_their_own(make_spec, train, monkeypatch):
     seen = {}
 
     def look(trainer, _original=QatTrainer._on_train_start):
@@ -59,13 +51,19 @@ def test_learned_scales_have_an_optimizer_group_of_their_own(make_spec, train, m
         _original(trainer)
 
     monkeypatch.setattr(QatTrainer, "_on_train_start", look)
-    train(make_spec(quantization={"learned": True, "granularity": "per-tensor"}, training={"epochs": 1}))
+    run, folder = train(spec)
+    assert (run.quantization.scale.learned, run.quantization.scale.lr) == (True, 1e-3)
     group = seen["scale"]
     assert {id(p) for p in group["params"]} == {id(p) for p in seen["learned"]}
     assert len(group["params"]) == 106
-    assert (group["initial_lr"], group["weight_decay"]) == (1e-5, 0.0)
+    assert (group["initial_lr"], group["weight_decay"]) == (1e-3, 0.0)
     others = {id(p) for name in ("weight", "bn", "bias") for p in seen[name]["params"]}
     assert not others & {id(p) for p in group["params"]}
+    moved, averaged = scales(folder, "raw"), scales(folder, "ema")
+    # Not all of 106: a box branch to which no object was assigned in these four steps has no gradient.
+    assert sum(not torch.equal(scale, start[name]) for name, scale in moved.items()) > 90
+    assert all(bool((scale > 0).all()) for scale in moved.values())
+    assert any(not torch.equal(averaged[name], moved[name]) for name in moved)
 
 
 def test_learned_scales_survive_modelopt_save_and_restore(make_spec, tmp_path):
@@ -85,28 +83,20 @@ def test_learned_scales_survive_modelopt_save_and_restore(make_spec, tmp_path):
     assert torch.equal(other.eval()(image)[0], model.eval()(image)[0])
 
 
-@pytest.mark.parametrize("bits", [2, 3, 8])
-def test_every_width_learns(make_spec, train, bits):
-    run, folder = train(make_spec(quantization={"bits": bits, "learned": True}, training={"epochs": 1}))
-    assert run.quantization.mode == f"w{bits}a16"
-    assert read_metrics(folder)[0].raw is not None
-
-
 def test_run_with_everything_on_resumes_bit_for_bit(make_spec, train):
     spec = make_spec(
-        training={"epochs": 4, "lr0": 5e-3}, quantization={"bits": 3, "learned": True}, interventions=ALL_ON
+        training={"epochs": 3, "lr0": 5e-3}, quantization={"bits": 3, "learned": True}, interventions=ALL_ON
     )
     run, whole = train(spec, "whole")
-    for last in (1, 3):
 
-        def cut(record, _epochs, last=last):
-            if record.epoch == last:
-                raise Cut
+    def cut_after_two(record, _epochs):
+        if record.epoch == 2:
+            raise Cut
 
-        with pytest.raises(Cut):
-            train(spec, f"cut{last}", report=cut)
-        _, resumed = train(spec, f"cut{last}", resume="must")
-        assert lines(resumed) == lines(whole)
+    with pytest.raises(Cut):
+        train(spec, "cut", report=cut_after_two)
+    _, resumed = train(spec, "cut", resume="must")
+    assert lines(resumed) == lines(whole)
     assert run.training.interventions == ALL_ON
     final = read_metrics(whole)[-1]
     assert {"dampening", "distillation"} < final.loss.keys()
@@ -115,24 +105,25 @@ def test_run_with_everything_on_resumes_bit_for_bit(make_spec, train):
     assert final.oscillation.total.switches > 0
 
 
-def test_watching_codes_does_not_change_a_run(make_spec, train, monkeypatch):
-    _, watched = train(make_spec(), "watched")
-    monkeypatch.setattr("qat_train.trainer.Tracker.update", lambda self: None)
-    _, blind = train(make_spec(), "blind")
-    assert lines(blind)[:2] == lines(watched)[:2]
-    assert lines(blind)[2] != lines(watched)[2]
-
-
-def test_oscillation_is_recorded_every_epoch(make_spec, train):
-    _, folder = train(make_spec())
-    for record in read_metrics(folder):
+def test_watching_codes_is_recorded_and_changes_nothing(make_spec, train, tmp_path, monkeypatch):
+    _, watched = train(make_spec(quantization={"bits": 2}), "watched")
+    for record in read_metrics(watched):
         found = record.oscillation
         assert (found.momentum, found.threshold) == (0.01, 0.02)
         weights = sum(layer.weights for layer in found.layers.values())
         assert found.total.weights == weights == sum(found.total.distance)
-        assert found.total.switches == sum(layer.switches for layer in found.layers.values())
+        assert found.total.switches == sum(layer.switches for layer in found.layers.values()) > 0
         assert found.total.by_scale == 0  # the scales are fixed
-        assert "model.0.conv" not in found.layers  # the stem has 8 bits, others 4
+        assert "model.0.conv" not in found.layers  # the stem has 8 bits, others 2
+    monkeypatch.setattr("qat_train.trainer.Tracker.update", lambda self: None)
+    _, blind = train(make_spec(quantization={"bits": 2}), "blind")
+    assert lines(blind)[:2] == lines(watched)[:2]
+    assert lines(blind)[2] != lines(watched)[2]
+    prepared = prepare(make_spec(quantization={"bits": 2}), folder=tmp_path / "start", threads=1)
+    prepared.quantize(prepared.model)
+    final = scales(watched, "raw")
+    for name, _, quantizer in active_quantizers(prepared.model):
+        assert torch.equal(final[name], layer_scale(quantizer))  # fixed scales stay
 
 
 def test_frozen_weights_keep_their_codes(make_spec, train, monkeypatch):
@@ -150,7 +141,7 @@ def test_frozen_weights_keep_their_codes(make_spec, train, monkeypatch):
     monkeypatch.setattr(Freezing, "after_step", watch)
     _, folder = train(
         make_spec(
-            training={"epochs": 6, "lr0": 2e-2},
+            training={"epochs": 4, "lr0": 2e-2},
             quantization={"bits": 3, "learned": True},
             interventions={"freezing": 0.005},
         )
@@ -197,6 +188,35 @@ def test_wrong_arms_are_refused(tmp_path, section, text):
     with pytest.raises(SpecError) as caught:
         read_spec(path)
     assert text in str(caught.value)
+
+
+def test_checkpoint_of_another_variant_is_refused(make_spec, tmp_path):
+    with pytest.raises(InputError) as caught:
+        prepare(make_spec(model={"variant": "yolo10m"}), folder=tmp_path, threads=1)
+    assert str(caught.value).endswith(
+        "holds yolo10n, model.variant asks for yolo10m; give the right file, or the variant that it holds"
+    )
+
+
+def test_images_that_the_loader_drops_stop_a_run(make_spec, dataset, tmp_path):
+    """Ultralytics ignores images under 10 px and says so in its log alone."""
+    dataset = shutil.copytree(dataset.parent, tmp_path / "d") / "dataset.json"
+    for split in ("train", "val"):
+        Image.new("RGB", (8, 8)).save(dataset.parent / f"images/{split}/0.jpg")
+    with pytest.raises(InputError, match=r"only 3 of 4 validation images can be loaded .*qat-data prepare"):
+        prepare(make_spec(data={"dataset": str(dataset)}), folder=tmp_path, threads=1)
+
+
+def test_policy_file_is_part_of_a_runs_identity(make_spec, tmp_path):
+    policy = tmp_path / "own.toml"
+    policy.write_text('[[rule]]\nbits = "base"\n[[rule]]\nplace = "dfl"\nbits = "float"\n')
+    spec = make_spec(quantization={"policy": str(policy)})
+    before, label = spec_identity(spec, pretrain=False), policy_label(str(policy))
+    policy.write_text(policy.read_text() + '[[rule]]\nplace = "stem"\nbits = 8\n')
+    assert spec_identity(spec, pretrain=False) != before
+    assert policy_label(str(policy)) != label
+    assert label.startswith("own-")
+    assert policy_label("default") == "default"
 
 
 def test_learned_scales_need_adam(make_spec):

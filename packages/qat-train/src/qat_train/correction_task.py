@@ -163,7 +163,9 @@ class CorrectionTask:
         """Write the model as it stands as a corrected checkpoint; returns the path of checkpoint.json."""
         from qat_train.checkpoint import save_checkpoint
         from qat_train.evaluator import hash_weights
+        from qat_train.insertion import assert_on_grid
 
+        assert_on_grid(self.model, self._run.quantization.quantized_layers)
         series = "corrected"
         record = attrs.evolve(self._checkpoint, kind="corrected", weights_sha256={series: hash_weights(self.model)})
         return save_checkpoint(out, record, {series: self.model.state_dict()})

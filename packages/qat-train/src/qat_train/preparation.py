@@ -23,7 +23,7 @@ from qat_train.detector import (
     with_training_arguments,
 )
 from qat_train.environment import use_threads
-from qat_train.errors import ResourceError, SpecError
+from qat_train.errors import InputError, ResourceError, SpecError
 from qat_train.evaluator import Evaluator
 from qat_train.insertion import describe_layers, initialise_scales, insert_quantizers, learn_scales
 from qat_train.policy import assign_bits, load_policy
@@ -70,6 +70,11 @@ def prepare(spec: RunSpec, *, folder: Path, threads: int, pretrain: bool = False
     data = read_data(spec.data.dataset)
     device = choose_device(spec.training.device)
     detector = load_detector(spec.model.checkpoint, seed=spec.run.seed)
+    if spec.model.variant != detector.variant:
+        raise InputError(
+            f"model.checkpoint = {spec.model.checkpoint!r} holds {detector.variant}, model.variant asks for "
+            f"{spec.model.variant}; give the right file, or the variant that it holds"
+        )
     model, class_match = match_classes(detector, data.names, rebuild=pretrain)
     with_training_arguments(model)
     if not pretrain:
@@ -79,6 +84,7 @@ def prepare(spec: RunSpec, *, folder: Path, threads: int, pretrain: bool = False
     evaluator = Evaluator(
         data.yaml, imgsz=spec.training.imgsz, batch=2 * spec.training.batch, device=device, folder=folder
     )
+    require_all_images("validation", evaluator.images, data.view.val.images, data.path)
     use_threads(threads)
     bits, quantization = _plan_quantization(spec, model)
     return Prepared(
@@ -93,6 +99,19 @@ def prepare(spec: RunSpec, *, folder: Path, threads: int, pretrain: bool = False
         evaluation=evaluator.describe(set_head(model)),
         device=device,
     )
+
+
+def require_all_images(split: str, found: int, listed: int, dataset: Path) -> None:
+    """Refuse a loader that left images out: Ultralytics drops what it cannot read, and says so in its log alone.
+
+    Raises:
+        InputError: the text names the data set and both numbers.
+    """
+    if found != listed:
+        raise InputError(
+            f"{dataset}: only {found} of {listed} {split} images can be loaded (the log above names the others); "
+            "prepare the data set again: qat-data prepare"
+        )
 
 
 def choose_device(name: str) -> torch.device:
@@ -126,10 +145,16 @@ def _plan_quantization(spec: RunSpec, model: Any) -> tuple[dict[str, int | None]
         weight_bit_width=key.bits if key.enabled else None,
         granularity=key.granularity,
         scale=ScaleBlock(init=key.init, learned=key.learned, lr=key.scale_lr if key.learned else None),
-        policy=key.policy if key.enabled else "none",
+        policy=policy_label(key.policy) if key.enabled else "none",
         layers=describe_layers(model, bits),
     )
     return bits, block
+
+
+def policy_label(policy: str) -> str:
+    """Name of a policy in records: that of a shipped one; stem and hash of a file, whose content may change."""
+    path = Path(policy)
+    return f"{path.stem}-{qat_artifacts.sha256_file(path)[:12]}" if path.suffix == ".toml" else policy
 
 
 def measure_references(prepared: Prepared) -> References:

@@ -21,7 +21,9 @@ from qat_train.detector import class_width, save_pt
 from qat_train.environment import git_state, versions
 from qat_train.errors import Diverged, ResourceError, SpecError, TrainError
 from qat_train.evaluator import hash_weights
-from qat_train.preparation import Prepared, measure_references, prepare
+from qat_train.insertion import assert_on_grid
+from qat_train.policy import load_policy
+from qat_train.preparation import Prepared, measure_references, prepare, require_all_images
 from qat_train.run import EpochRecord, Files, ModelBlock, References, Run, TrainingBlock
 from qat_train.spec import RunSpec
 from qat_train.state import load_state
@@ -75,6 +77,9 @@ def execute(
         folder=out,
         threads=threads,
         report=report,
+        check_images=lambda found: require_all_images(
+            "training", found, prepared.data.view.train.images, prepared.data.path
+        ),
     )
     diverged: str | None = None
     try:
@@ -138,6 +143,8 @@ def spec_identity(spec: RunSpec, *, pretrain: bool) -> str:
     body["model"]["checkpoint"] = (
         qat_artifacts.sha256_file(checkpoint) if checkpoint.is_file() else spec.model.checkpoint
     )
+    if spec.quantization.enabled:
+        body["quantization"]["policy"] = qat_artifacts.unstructure(load_policy(spec.quantization.policy))
     dataset = Path(spec.data.dataset)
     dataset = dataset / "dataset.json" if dataset.is_dir() else dataset
     body["data"] = qat_artifacts.read_view(dataset, _Fingerprint).fingerprint
@@ -214,6 +221,8 @@ def _record(prepared: Prepared, threads: int) -> Run:
 
 def _save_final(run: Run, prepared: Prepared, trainer: QatTrainer, folder: Path) -> None:
     models: dict[str, Any] = {"raw": trainer.model} | ({"ema": trainer.ema.ema} if trainer.ema else {})
+    for model in models.values():
+        assert_on_grid(model, run.quantization.quantized_layers)
     checkpoint = Checkpoint(
         run_id=run.run_id,
         kind="final",

@@ -179,9 +179,13 @@ def read_spec(path: Path) -> RunSpec:
     if not checkpoint.startswith("scratch:"):
         checkpoint = str(folder / checkpoint)
     directory = spec.references.directory
+    policy = spec.quantization.policy
     return attrs.evolve(
         spec,
         model=attrs.evolve(spec.model, checkpoint=checkpoint),
         data=attrs.evolve(spec.data, dataset=str(folder / spec.data.dataset)),
+        quantization=attrs.evolve(
+            spec.quantization, policy=str(folder / policy) if policy.endswith(".toml") else policy
+        ),
         references=attrs.evolve(spec.references, directory=str(folder / directory) if directory else None),
     )

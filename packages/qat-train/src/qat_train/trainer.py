@@ -53,6 +53,7 @@ class RunContext:
     folder: Path
     threads: int
     report: Callable[[EpochRecord, int], None]
+    check_images: Callable[[int], None]  # refuses a training loader that left images out
     teacher: Any = None  # the floating-point starting model, for interventions
     records: list[EpochRecord] = attrs.field(factory=list)
     events: list[Event] = attrs.field(factory=list)
@@ -133,6 +134,7 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
         """
         with _replaced(ultralytics_trainer, "ModelEMA", self._build_average):
             super()._setup_train()
+        self.context.check_images(len(self.train_loader.dataset))
         use_threads(self.context.threads)
 
     def _build_average(self, model: Any) -> Any:
