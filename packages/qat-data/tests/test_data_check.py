@@ -9,6 +9,8 @@ import pytest
 
 from qat_data import CocoLayout, DataError, Request, check_any, prepare, read_coco
 
+from .conftest import make_images
+
 
 def run(*arguments):
     return subprocess.run(
@@ -41,6 +43,14 @@ def _label(folder, coco):
     (folder / "labels" / "train" / "000003.txt").write_text("1 0.5 0.5 0.1 0.1\n")
 
 
+def _encoding(folder, coco):
+    (folder / "labels" / "train" / "000003.txt").write_bytes(b"\xe9\n")
+
+
+def _list_encoding(folder, coco):
+    (folder / "train.txt").write_bytes(b"\xe9\n")
+
+
 def _list(folder, coco):
     (folder / "train.txt").write_text("./images/train/000003.jpg\n")
 
@@ -55,6 +65,8 @@ def _yaml(folder, coco):
         (_image, r"000003\.jpg: its content changed"),
         (_gone, r"000005\.jpg: missing, or its link points nowhere"),
         (_label, "labels, names or order differ from the fingerprint"),
+        (_encoding, r"000003\.txt: no text in UTF-8"),
+        (_list_encoding, r"train\.txt: does not list the images"),
         (_list, r"train\.txt: does not list the images"),
         (_yaml, r"data\.yaml: missing"),
     ],
@@ -95,15 +107,57 @@ def test_wrong_requests_and_data_have_their_exit_codes(coco, tmp_path, arguments
     assert not (tmp_path / "d").exists()
 
 
+@pytest.mark.parametrize("label", [b"nan 0.5 0.5 0.5 0.5\n", b"\xe9\n"])
+def test_a_bad_label_file_ends_both_commands_with_one_line(tmp_path, label):
+    make_images(tmp_path / "images", ["a.jpg"])
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.txt").write_bytes(label)
+    data = tmp_path / "my.yaml"
+    data.write_text("train: images\nval: images\nnames: [a, b]\n")
+    for arguments in (("prepare", "--data", data, "--out", tmp_path / "d"), ("check", data)):
+        done = run(*arguments)
+        assert done.returncode == 3, done.stderr
+        assert done.stderr.startswith("error: ")
+        assert "a.txt:1: " in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_folder_in_the_coco_root_is_a_wrong_request(coco):
+    done = run("prepare", "--coco-root", coco.path, "--out", coco.path / "out")
+    assert (done.returncode, "which is only read" in done.stderr) == (2, True), done.stderr
+    assert not (coco.path / "out").exists()
+
+
 def test_synth_then_prepare_then_check(tmp_path):
-    assert run("synth", "--out", tmp_path / "s", "--images", 3, "--imgsz", 64, "--seed", 7).returncode == 0
+    drawn = run("synth", "--out", tmp_path / "s", "--images", 3, "--imgsz", 64, "--seed", 7, "--json")
+    assert (drawn.returncode, json.loads(drawn.stdout)) == (
+        0,
+        {"coco_root": str(tmp_path / "s"), "train_images": 3, "val_images": 1, "seed": 7, "imgsz": 64},
+    )
     assert run("prepare", "--coco-root", tmp_path / "s", "--out", tmp_path / "d").returncode == 0
     done = run("check", tmp_path / "d", "--json")
     assert (done.returncode, json.loads(done.stdout)["faults"]) == (0, [])
 
 
-def test_help_shows_examples():
-    assert "qat-data prepare --data my.yaml" in run("prepare", "--help").stdout
+@pytest.mark.parametrize(
+    ("command", "examples"),
+    [
+        (
+            "prepare",
+            [
+                "  Examples:",
+                "    qat-data prepare --coco-root coco --out data --train-images 2048 --val-images 256",
+                "    qat-data prepare --data my.yaml --out data",
+            ],
+        ),
+        ("check", ["  Examples:", "    qat-data check runs/ladder/data/0123456789ab", "    qat-data check coco"]),
+        ("synth", ["  Example:", "    qat-data synth --out shapes --images 192 --seed 0"]),
+    ],
+)
+def test_help_shows_one_example_a_line(command, examples):
+    lines = run(command, "--help").stdout.splitlines()
+    assert lines[-len(examples) :] == examples
+    assert not [line for line in lines if "\\b" in line]
 
 
 def test_no_torch_is_loaded():

@@ -1,5 +1,6 @@
 """Preparing: counts, order, nesting, the view, and that the source is only read."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,11 +8,14 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 import qat_artifacts
-from qat_data import CocoLayout, DataError, Dataset, Request, RequestError, prepare, read_coco
+from qat_data import CocoLayout, DataError, Dataset, Request, RequestError, check_any, prepare, read_coco
 from qat_data.boxes import Label, to_label
+from qat_data.records import LeftOut
 from qat_data.selection import hash_key
+from qat_data.text import describe
 
 from .conftest import TRAIN_IDS, tree_hash
 
@@ -147,6 +151,52 @@ def test_missing_and_broken_images_are_listed_unless_allowed(coco, tmp_path):
     record = prepared(coco, tmp_path / "out", allow_missing=2)
     assert record.train.images == 6
     assert "2 images left out" in record.train.notes[0]
+    assert record.train.left_out == LeftOut(missing=1, broken=1)
+    assert "images left out: 1 missing, 1 broken" in describe(record)
+
+
+@pytest.mark.parametrize("size", [(9, 30), (40, 9)])
+def test_an_image_that_a_reader_would_leave_out_is_refused_or_counted(coco, tmp_path, size):
+    image = coco.content["train"]["images"][0]
+    Image.new("RGB", size).save(coco.path / "train2017" / image["file_name"])
+    image["width"], image["height"] = size
+    coco.save()
+    with pytest.raises(DataError, match=rf"000003\.jpg: the image is {size[0]} x {size[1]}; .* 10 pixels or more"):
+        prepared(coco, tmp_path / "out")
+    split = prepared(coco, tmp_path / "out", allow_missing=1).train
+    assert (split.images, split.left_out) == (7, LeftOut(too_small=1))
+
+
+def test_an_image_of_ten_pixels_a_side_is_taken(coco, tmp_path):
+    image = coco.content["train"]["images"][0]
+    Image.new("RGB", (10, 10)).save(coco.path / "train2017" / image["file_name"])
+    image["width"], image["height"] = 10, 10
+    coco.save()
+    assert prepared(coco, tmp_path / "out").train.images == 8
+
+
+def test_images_of_val_that_are_in_train_are_counted_and_named(coco, tmp_path):
+    for k, name in enumerate(("000005.jpg", "000009.jpg", "000301.jpg")):
+        Image.new("RGB", (40, 30), (k, 255, 0)).save(coco.path / "val2017" / name)
+    record = prepared(coco, tmp_path / "apart")
+    assert (record.val_images_in_train, record.val.notes) == (0, ())
+    shutil.copy(coco.path / "train2017" / "000011.jpg", coco.path / "val2017" / "000009.jpg")
+    record = prepared(coco, tmp_path / "out")
+    assert record.val_images_in_train == 1
+    assert record.val.notes == ("1 of 3 images are in train too, byte for byte: 000009.jpg",)
+    assert record.val.notes[0] in describe(record)
+    assert check_any(coco.path).val_images_in_train == check_any(tmp_path / "out").val_images_in_train == 1
+
+
+def test_a_record_without_the_newer_counts_is_read(coco, tmp_path):
+    prepared(coco, tmp_path / "out")
+    file = tmp_path / "out" / "dataset.json"
+    content = json.loads(file.read_text())
+    for block in (content["train"], content["val"]):
+        del block["left_out"]
+    del content["val_images_in_train"]
+    file.write_text(json.dumps(content))
+    assert qat_artifacts.read(file, Dataset).train.left_out == LeftOut()
 
 
 def test_a_jpeg_that_a_reader_would_repair_is_mended_in_a_copy(coco, tmp_path):
@@ -181,6 +231,18 @@ def test_an_occupied_folder_is_left_alone(coco, tmp_path):
     with pytest.raises(RequestError, match="exists and is not an empty folder"):
         prepared(coco, tmp_path / "out")
     assert (tmp_path / "out" / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("inside", ["out", "train2017/deep/out", "linked"])
+def test_a_folder_in_the_source_is_refused_and_nothing_written(coco, tmp_path, inside):
+    before = tree_hash(coco.path)
+    out = coco.path / inside
+    if inside == "linked":
+        (tmp_path / "link").symlink_to(coco.path)
+        out = tmp_path / "link" / "out"
+    with pytest.raises(RequestError, match=r"--out .* lies in .*, which is only read; choose a folder outside it"):
+        prepared(coco, out)
+    assert tree_hash(coco.path) == before
 
 
 def test_a_failure_while_writing_leaves_nothing(coco, tmp_path, monkeypatch):

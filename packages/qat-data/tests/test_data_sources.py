@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from qat_data import CocoLayout, DataError, Request, prepare, read_coco, read_yolo
+from qat_data import CocoLayout, DataError, Request, RequestError, prepare, read_coco, read_yolo
+from qat_data.selection import select
 
 from .conftest import make_images
 
@@ -143,6 +144,34 @@ def test_yolo_lists_and_mappings_are_read(yolo):
     assert [len(data.train), len(data.val)] == [1, 1]
 
 
+def test_a_byte_order_mark_before_any_file_is_passed_over(yolo):
+    before = read_yolo(yolo / "data.yaml")
+    (yolo / "train.txt").write_text("./images/train/a.jpg\n./images/train/b é.jpg\n", encoding="utf-8-sig")
+    (yolo / "data.yaml").write_text("train: train.txt\nval: images/val\nnames: [cat, dog]\n", encoding="utf-8-sig")
+    label = yolo / "labels" / "train" / "a.txt"
+    label.write_text(label.read_text(), encoding="utf-8-sig")
+    after = read_yolo(yolo / "data.yaml")
+    assert (after.classes, after.train, after.val) == (before.classes, before.train, before.val)
+
+
+def test_a_byte_order_mark_before_coco_annotations_and_a_list_is_passed_over(coco, tmp_path):
+    before = read(coco)
+    for file in (coco.path / "annotations").iterdir():
+        file.write_text(file.read_text(), encoding="utf-8-sig")
+    data = read_coco(CocoLayout(root=coco.path))
+    assert data == before
+    (tmp_path / "chosen.txt").write_text("11\n", encoding="utf-8-sig")
+    assert [i.image_id for i in select(data.train, f"list:{tmp_path / 'chosen.txt'}", None, 0)[0]] == ["11"]
+
+
+def test_a_view_is_not_written_where_yolo_images_or_labels_are_looked_for(yolo):
+    data = read_yolo(yolo / "data.yaml")
+    for inside in ("images/train/out", "labels/val/out"):
+        with pytest.raises(RequestError, match="which is only read"):
+            prepare(data, yolo / inside, Request())
+    assert prepare(data, yolo / "out", Request()).train.images == 2
+
+
 @pytest.mark.parametrize(
     ("label", "text"),
     [
@@ -150,12 +179,48 @@ def test_yolo_lists_and_mappings_are_read(yolo):
         ("0.5 0.5 0.5 0.5 0.5", "class 0.5 is not among"),
         ("0 0.5 0.5 0.5", "a class and 4 numbers"),
         ("cat 0.5 0.5 0.5 0.5", "could not convert string to float"),
+        ("0 0.5 0.5 0.5 0.5\nnan 0.5 0.5 0.5 0.5", r"a\.txt:2: class nan is not among the 2 classes"),
+        ("inf 0.5 0.5 0.5 0.5", r"a\.txt:1: class inf is not among the 2 classes, which count from 0"),
+        ("-inf 0.5 0.5 0.5 0.5", "class -inf is not among"),
     ],
 )
 def test_wrong_labels_name_file_and_line(yolo, label, text):
     (yolo / "labels" / "train" / "a.txt").write_text(label + "\n")
     with pytest.raises(DataError, match=text):
         read_yolo(yolo / "data.yaml")
+
+
+def test_a_corner_that_is_no_number_drops_the_polygon(yolo):
+    (yolo / "labels" / "train" / "a.txt").write_text("0 0.1 0.1 nan 0.1 0.3 0.3\n")
+    (image, _) = read_yolo(yolo / "data.yaml").train
+    assert (image.labels, image.dropped) == ((), ("not_finite",))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("labels/train/a.txt", r"a\.txt:3: byte 0xE9 is not UTF-8; save the file as UTF-8 text"),
+        ("train.txt", r"train\.txt:3: byte 0xE9 is not UTF-8"),
+        ("data.yaml", r"data\.yaml:3: byte 0xE9 is not UTF-8"),
+    ],
+)
+def test_a_file_in_another_encoding_is_named_with_its_line(yolo, name, text):
+    (yolo / "data.yaml").write_text("train: [images/train, train.txt]\nval: images/val\nnames: [cat, dog]\n")
+    (yolo / "train.txt").write_text("")
+    (yolo / name).write_bytes(b"\n\n\xe9\n")
+    with pytest.raises(DataError, match=text):
+        read_yolo(yolo / "data.yaml")
+
+
+def test_annotations_in_another_encoding_or_without_end_are_refused(coco):
+    file = coco.path / "annotations" / "instances_val2017.json"
+    for damaged in (file.read_bytes().replace(b"000005.jpg", b"\xe9.jpg"), b'{"info": ' + b"[" * 100_000):
+        file.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"instances_val2017\.json: .*; plain JSON in UTF-8 is needed"):
+            read_coco(CocoLayout(root=coco.path))
+
+
+SPLITS = "train: images/train\nval: images/val\n"
 
 
 @pytest.mark.parametrize(
@@ -165,6 +230,13 @@ def test_wrong_labels_name_file_and_line(yolo, label, text):
         ("train: nowhere\nval: images/val\nnames: [a, b]\n", "neither a folder nor a list"),
         ("- just\n- a list\n", "a mapping is needed"),
         ("train: images/train\nval: images/val\nnames: {0: a, 2: b}\n", "count from 0 without gaps"),
+        (SPLITS + "names: {0: a, x: b}\n", "names must be .* count from 0 without gaps; found the key 'x' among 2"),
+        (SPLITS + "names: {0: a, 1: [b]}\n", "names: class 1 has no name that is text"),
+        (SPLITS + "names: 2\n", "names must be a list"),
+        (SPLITS + "nc: 5\nnames: [a, b]\n", "nc is 5, but names lists 2; correct one of them, or leave nc out"),
+        ("train: {a: b}\nval: images/val\nnames: [a, b]\n", "train must be a folder, a list of images, or several"),
+        (SPLITS + "names: [a, b]\ndate: 2024-13-01\n", "no YAML that can be read: month must be in 1..12"),
+        ("[" * 3000, "nested too deeply; a mapping is needed, with train, val and names"),
     ],
 )
 def test_wrong_data_yaml_is_refused(yolo, content, text):

@@ -9,8 +9,8 @@ import attrs
 import qat_artifacts
 from qat_data.coco import CocoLayout, read_coco
 from qat_data.errors import DataError
-from qat_data.prepare import Request, choose, describe_split, fingerprint, split_fingerprint
-from qat_data.records import Dataset, Dropped, Split
+from qat_data.prepare import Request, choose_both, describe_split, fingerprint, split_fingerprint
+from qat_data.records import Dataset, Dropped, LeftOut, Split
 from qat_data.sources import SourceData, view_name
 from qat_data.yolo import read_yolo
 
@@ -25,6 +25,7 @@ class Counts:
     dropped: Dropped
     clipped: int
     copied: int
+    left_out: LeftOut
     notes: tuple[str, ...]
 
     @classmethod
@@ -42,6 +43,7 @@ class Checked:
     classes: tuple[str, ...]
     train: Counts
     val: Counts
+    val_images_in_train: int
     faults: tuple[str, ...]
 
 
@@ -62,11 +64,13 @@ def _split_faults(folder: Path, name: str, split: Split, names: list[str]) -> li
             entries.append((file.image_id, file.file_name, file.sha256, label.read_text(encoding="utf-8")))
         except OSError as error:
             faults.append(f"{label}: {error.strerror}")
+        except UnicodeDecodeError:
+            faults.append(f"{label}: no text in UTF-8")
     if not faults and split_fingerprint(names, entries) != split.fingerprint:
         faults.append(f"{folder / 'labels' / name}: labels, names or order differ from the fingerprint")
-    lines = [f"./images/{name}/{view_name(f.file_name)}" for f in split.files]
+    lines = "".join(f"./images/{name}/{view_name(f.file_name)}\n" for f in split.files)
     listed = folder / f"{name}.txt"
-    if not listed.is_file() or listed.read_text(encoding="utf-8").splitlines() != lines:
+    if not listed.is_file() or listed.read_bytes() != lines.encode():
         faults.append(f"{listed}: does not list the images of dataset.json")
     return faults
 
@@ -94,6 +98,7 @@ def check_prepared(file: Path) -> Checked:
         classes=tuple(names),
         train=Counts.of(dataset.train),
         val=Counts.of(dataset.val),
+        val_images_in_train=dataset.val_images_in_train,
         faults=tuple(faults),
     )
 
@@ -104,15 +109,14 @@ def check_source(data: SourceData, progress: Callable[[str], None] = lambda _: N
     Raises:
         DataError: the first reason why it cannot be prepared.
     """
-    train, val = (
-        Counts.of(describe_split(choose(data, split, Request(), progress), data.classes)) for split in ("train", "val")
-    )
+    train, val, shared = choose_both(data, Request(), progress)
     return Checked(
         path=data.root,
         format=data.source.format,
         classes=tuple(c.name for c in data.classes),
-        train=train,
-        val=val,
+        train=Counts.of(describe_split(train, data.classes)),
+        val=Counts.of(describe_split(val, data.classes)),
+        val_images_in_train=shared,
         faults=(),
     )
 

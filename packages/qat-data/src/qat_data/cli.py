@@ -20,6 +20,21 @@ FAILURES: dict[type[Exception], Exit] = {
 _COCO_FLAGS = ("train_json", "train_dir", "val_json", "val_dir")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 
+_PREPARE_EXAMPLES = """\b
+Examples:
+  qat-data prepare --coco-root coco --out data --train-images 2048 --val-images 256
+  qat-data prepare --data my.yaml --out data
+"""
+_CHECK_EXAMPLES = """\b
+Examples:
+  qat-data check runs/ladder/data/0123456789ab
+  qat-data check coco
+"""
+_SYNTH_EXAMPLES = """\b
+Example:
+  qat-data synth --out shapes --images 192 --seed 0
+"""
+
 
 def _progress(line: str) -> None:
     click.echo(line, err=True)
@@ -48,7 +63,7 @@ def _read(coco_root: Path | None, data: Path | None, names: dict[str, str | None
     return read_yolo(data)
 
 
-@cli.command()
+@cli.command(epilog=_PREPARE_EXAMPLES)
 @click.option("--coco-root", type=click.Path(path_type=Path), help="Folder in COCO2017 layout.")
 @click.option("--data", type=click.Path(dir_okay=False, path_type=Path), help="A YOLO data.yaml instead.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The new folder.")
@@ -62,16 +77,10 @@ def _read(coco_root: Path | None, data: Path | None, names: dict[str, str | None
 @click.option("--val-json", help="As --train-json.")
 @click.option("--val-dir", help="As --train-dir.")
 @click.option("--allow-missing", type=click.IntRange(min=0), default=0, show_default=True,
-              help="Leave out up to N missing or broken images of a split.")  # fmt: skip
+              help="Leave out up to N unusable images of a split: missing, broken, too small.")  # fmt: skip
 @json_option
 def prepare(coco_root: Path | None, data: Path | None, out: Path, as_json: bool, **options: Any) -> None:
-    r"""Make a checked, deterministic subset; the source is only read.
-
-    \b
-    Examples:
-      qat-data prepare --coco-root coco --out data --train-images 2048 --val-images 256
-      qat-data prepare --data my.yaml --out data
-    """
+    """Make a checked, deterministic subset; the source is only read."""
     from qat_data.prepare import Request
     from qat_data.prepare import prepare as write
 
@@ -86,17 +95,11 @@ def prepare(coco_root: Path | None, data: Path | None, out: Path, as_json: bool,
     click.echo(str(out / "dataset.json"))
 
 
-@cli.command()
+@cli.command(epilog=_CHECK_EXAMPLES)
 @click.argument("path", type=click.Path(path_type=Path))
 @json_option
 def check(path: Path, as_json: bool) -> Exit:
-    r"""Check PATH: a prepared folder against its dataset.json, or a COCO root or data.yaml as `prepare` would.
-
-    \b
-    Examples:
-      qat-data check runs/ladder/data/0123456789ab
-      qat-data check coco
-    """
+    """Check PATH: a prepared folder against its dataset.json, or a COCO root or data.yaml as `prepare` would."""
     from qat_data.check import check_any
     from qat_data.text import describe_check
 
@@ -108,28 +111,20 @@ def check(path: Path, as_json: bool) -> Exit:
     return Exit.INPUT if checked.faults else Exit.OK
 
 
-@cli.command()
+@cli.command(epilog=_SYNTH_EXAMPLES)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The new COCO root.")
 @click.option("--images", type=click.IntRange(min=1), default=192, show_default=True, help="Training images.")
 @click.option("--val-images", type=click.IntRange(min=1), help="Validation images; a third of --images by default.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The images depend on it.")
 @click.option("--imgsz", type=click.IntRange(min=32), default=160, show_default=True, help="Longer side in pixels.")
-def synth(out: Path, images: int, val_images: int | None, seed: int, imgsz: int) -> None:
-    """Draw a data set in COCO2017 layout: six classes that only their shape tells apart.
-
-    Example: qat-data synth --out shapes --images 192 --seed 0
-    """
+@json_option
+def synth(out: Path, images: int, val_images: int | None, as_json: bool, **options: int) -> None:
+    """Draw a data set in COCO2017 layout: six classes that only their shape tells apart."""
     from qat_data.synth import synthesize
 
-    synthesize(
-        out,
-        train_images=images,
-        val_images=val_images or max(1, images // 3),
-        seed=seed,
-        imgsz=imgsz,
-        progress=_progress,
-    )
-    click.echo(str(out))
+    numbers = {"train_images": images, "val_images": val_images or max(1, images // 3), **options}
+    synthesize(out, **numbers, progress=_progress)
+    click.echo(qat_artifacts.dumps({"coco_root": str(out), **numbers}) if as_json else f"{out}\n", nl=False)
 
 
 def main() -> None:

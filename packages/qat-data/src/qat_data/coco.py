@@ -3,6 +3,7 @@
 Evaluators return an average precision for repeated ids, orphan annotations and NaN boxes, so they are found here.
 """
 
+import codecs
 import json
 import re
 from pathlib import Path
@@ -57,7 +58,7 @@ class CocoLayout:
 
 def _decode(path: Path) -> _File:
     try:
-        data = path.read_bytes()
+        data = path.read_bytes().removeprefix(codecs.BOM_UTF8)  # some editors write it; it is no JSON
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; is this a COCO root? (--train-json, --val-json)") from error
     try:
@@ -68,6 +69,8 @@ def _decode(path: Path) -> _File:
         # Exporters write NaN, which is no JSON; the standard library reads it, and the box is then counted as dropped.
         if not re.search(rb"\b(NaN|Infinity)\b", data):
             raise DataError(f"{path}: {error}") from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"{path}: {error}; plain JSON in UTF-8 is needed") from error
     try:
         return msgspec.convert(json.loads(data), _File)
     except (ValueError, RecursionError) as error:
@@ -150,6 +153,7 @@ def read_coco(layout: CocoLayout) -> SourceData:
             val_json=layout.val_json,
             val_dir=layout.val_dir,
         ),
+        folders=(root, root / layout.train_dir, root / layout.val_dir),
         classes=classes,
         train=_images(paths["train"], files["train"], root / layout.train_dir, index),
         val=_images(paths["val"], files["val"], root / layout.val_dir, index),

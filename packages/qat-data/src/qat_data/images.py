@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Literal
 
 import attrs
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -9,12 +10,20 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from qat_artifacts import sha256_file
 from qat_data.sources import SourceImage
 
+LEAST_SIDE = 10  # pixels; Ultralytics leaves smaller images out of a run, and only a warning says so
+
 _FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 _END_OF_JPEG = b"\xff\xd9"
 
+Reason = Literal["missing", "broken", "other_size", "too_small"]
+
 
 class Unusable(Exception):
-    """An image that is missing or broken, with the reason."""
+    """An image that cannot be used, with the reason as dataset.json counts it."""
+
+    def __init__(self, reason: Reason, text: str) -> None:
+        super().__init__(text)
+        self.reason: Reason = reason
 
 
 @attrs.frozen(kw_only=True)
@@ -35,7 +44,8 @@ def check_image(image: SourceImage) -> CheckedImage:
     and a copy with that ending takes its place in the view, so the user's file stays as it is.
 
     Raises:
-        Unusable: missing, empty, no known image format, truncated, or of another size than the annotations say.
+        Unusable: missing, empty, no known image format, truncated, of another size than the annotations say, or below
+            `LEAST_SIDE` pixels wide or high.
     """
     path = image.path
     try:
@@ -48,14 +58,17 @@ def check_image(image: SourceImage) -> CheckedImage:
         sha256 = sha256_file(path)
         mended = _mend(path) if kind == "JPEG" else None
     except FileNotFoundError as error:
-        raise Unusable(f"{path}: missing") from error
+        raise Unusable("missing", f"{path}: missing") from error
     except UnidentifiedImageError as error:
-        raise Unusable(f"{path}: no image of a known format, or empty") from error
+        raise Unusable("broken", f"{path}: no image of a known format, or empty") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise Unusable(f"{path}: {error}") from error
+        raise Unusable("broken", f"{path}: {error}") from error
     if image.size is not None and image.size != (width, height):
         stated = f"{image.size[0]} x {image.size[1]}"
-        raise Unusable(f"{path}: the image is {width} x {height}, the annotations say {stated}")
+        raise Unusable("other_size", f"{path}: the image is {width} x {height}, the annotations say {stated}")
+    if min(width, height) < LEAST_SIDE:
+        needed = f"each side must have {LEAST_SIDE} pixels or more, or it is left out of a run"
+        raise Unusable("too_small", f"{path}: the image is {width} x {height}; {needed}")
     return CheckedImage(image=image, sha256=sha256, width=width, height=height, mended=mended)
 
 

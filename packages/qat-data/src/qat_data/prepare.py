@@ -15,10 +15,10 @@ import attrs
 import yaml
 
 import qat_artifacts
-from qat_data.errors import DataError
+from qat_data.errors import DataError, RequestError
 from qat_data.images import CheckedImage, Unusable, check_image
 from qat_data.publish import published_folder
-from qat_data.records import Class, Dataset, Dropped, File, Selection, Split
+from qat_data.records import Class, Dataset, Dropped, File, LeftOut, Selection, Split
 from qat_data.selection import select
 from qat_data.sources import SourceData, SourceImage, refuse_repeated, view_name
 
@@ -27,7 +27,7 @@ Progress = Callable[[str], None]
 
 @attrs.frozen(kw_only=True)
 class Request:
-    """What to take from a source. `allow_missing` images of a split may be missing or broken and are left out."""
+    """What to take from a source. `allow_missing` images of a split may be unusable and are left out."""
 
     train_images: int | None = None
     val_images: int | None = None
@@ -44,15 +44,18 @@ class Chosen:
     name: str
     selection: str
     available: int
+    left_out: LeftOut
     notes: tuple[str, ...]
     images: tuple[CheckedImage, ...]
 
 
-def _check_all(images: Iterable[SourceImage], split: str, progress: Progress) -> tuple[list[CheckedImage], list[str]]:
+def _check_all(
+    images: Iterable[SourceImage], split: str, progress: Progress
+) -> tuple[list[CheckedImage], list[Unusable]]:
     """Check images on all cores (hashing and decoding release the interpreter); readable ones and complaints."""
     chosen = list(images)
     readable: list[CheckedImage] = []
-    complaints: list[str] = []
+    complaints: list[Unusable] = []
 
     def check(image: SourceImage) -> CheckedImage | Unusable:
         try:
@@ -63,7 +66,7 @@ def _check_all(images: Iterable[SourceImage], split: str, progress: Progress) ->
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         for number, result in enumerate(pool.map(check, chosen), 1):
             if isinstance(result, Unusable):
-                complaints.append(str(result))
+                complaints.append(result)
             else:
                 readable.append(result)
             if number % 1000 == 0 or number == len(chosen):
@@ -84,21 +87,44 @@ def choose(data: SourceData, split: str, request: Request, progress: Progress) -
     chosen, selection, notes = select(images, how, number, request.data_seed)
     checked, complaints = _check_all(chosen, split, progress)
     if len(complaints) > request.allow_missing:
-        shown = "\n  ".join(complaints[:10])
+        shown = "\n  ".join(map(str, complaints[:10]))
         more = f"\n  and {len(complaints) - 10} more" if len(complaints) > 10 else ""
         raise DataError(
             f"{split}: {len(complaints)} of {len(chosen)} images cannot be used (--allow-missing N leaves up to N out):"
             f"\n  {shown}{more}"
         )
     if complaints:
-        notes = (*notes, f"{len(complaints)} images left out: " + "; ".join(complaints))
+        notes = (*notes, f"{len(complaints)} images left out: " + "; ".join(map(str, complaints)))
     if not checked:
         raise DataError(f"{split}: no images; {len(images)} are listed in {data.root}")
     if not any(c.image.labels for c in checked):
         raise DataError(f"{split}: no boxes in {len(checked)} images; average precision would be undefined")
     stems = [Path(view_name(c.image.file_name)).stem for c in checked]
     refuse_repeated(stems, f"{split} label name", data.root)
-    return Chosen(name=split, selection=selection, available=len(images), notes=notes, images=tuple(checked))
+    return Chosen(
+        name=split,
+        selection=selection,
+        available=len(images),
+        left_out=LeftOut(**Counter[str](complaint.reason for complaint in complaints)),
+        notes=notes,
+        images=tuple(checked),
+    )
+
+
+def choose_both(data: SourceData, request: Request, progress: Progress) -> tuple[Chosen, Chosen, int]:
+    """Both splits, and how many images of val are in train too, byte for byte; a note of val names them.
+
+    Raises:
+        DataError, RequestError: as `choose` does.
+    """
+    train, val = (choose(data, split, request, progress) for split in ("train", "val"))
+    known = {checked.sha256 for checked in train.images}
+    shared = [checked.image.file_name for checked in val.images if checked.sha256 in known]
+    if shared:
+        names = ", ".join(shared[:10]) + (f" and {len(shared) - 10} more" if len(shared) > 10 else "")
+        note = f"{len(shared)} of {len(val.images)} images are in train too, byte for byte: {names}"
+        val = attrs.evolve(val, notes=(*val.notes, note))
+    return train, val, len(shared)
 
 
 def label_text(image: SourceImage) -> str:
@@ -145,6 +171,7 @@ def describe_split(chosen: Chosen, classes: tuple[Class, ...]) -> Split:
         dropped=Dropped(**dropped),
         clipped=sum(label.clipped for c in chosen.images for label in c.image.labels),
         copied=sum(c.mended is not None for c in chosen.images),
+        left_out=chosen.left_out,
         notes=chosen.notes,
         files=tuple(files),
     )
@@ -171,15 +198,21 @@ def _name(data: SourceData, request: Request, train: Chosen) -> str:
     return f"{stem}-{train.selection.replace(':', '-')}{request.data_seed}-{len(train.images)}"
 
 
+def _refuse_inside(data: SourceData, out: Path) -> None:
+    for folder in data.folders:
+        if out.resolve().is_relative_to(folder.resolve()):
+            raise RequestError(f"--out {out} lies in {folder}, which is only read; choose a folder outside it")
+
+
 def prepare(data: SourceData, out: Path, request: Request, progress: Progress = lambda _: None) -> Dataset:
     """Write the prepared folder `out`, whole or not at all, and return what its dataset.json says.
 
     Raises:
         DataError: an image is missing or broken, or a split is left without images or boxes.
-        RequestError: `out` is not empty, or the selection is malformed.
+        RequestError: `out` is not empty or lies in the source, or the selection is malformed.
     """
-    train = choose(data, "train", request, progress)
-    val = choose(data, "val", request, progress)
+    _refuse_inside(data, out)
+    train, val, shared = choose_both(data, request, progress)
     with published_folder(out) as folder:
         splits = {c.name: describe_split(c, data.classes) for c in (train, val)}
         for chosen in (train, val):
@@ -205,6 +238,7 @@ def prepare(data: SourceData, out: Path, request: Request, progress: Progress = 
             ),
             train=splits["train"],
             val=splits["val"],
+            val_images_in_train=shared,
         )
         qat_artifacts.write(folder / "dataset.json", record)
     return record

@@ -51,6 +51,16 @@ class Dropped:
 
 
 @attrs.frozen(kw_only=True)
+class LeftOut:
+    """Images that were selected and cannot be used, by reason; `too_small` for Ultralytics to train on."""
+
+    missing: int = attrs.field(default=0, validator=_count)
+    broken: int = attrs.field(default=0, validator=_count)
+    other_size: int = attrs.field(default=0, validator=_count)
+    too_small: int = attrs.field(default=0, validator=_count)
+
+
+@attrs.frozen(kw_only=True)
 class File:
     """One image of a split. `image_id` is the COCO id as text, or the file name of a YOLO data set."""
 
@@ -74,13 +84,14 @@ class Split:
     dropped: Dropped
     clipped: int = attrs.field(validator=_count)
     copied: int = attrs.field(validator=_count)
+    left_out: LeftOut = attrs.field(factory=LeftOut)
     notes: tuple[str, ...]
     files: tuple[File, ...]
 
 
 @attrs.frozen(kw_only=True)
 class Dataset:
-    """The artifact qat-data/dataset."""
+    """The artifact qat-data/dataset. `val_images_in_train` images of val are in train too, byte for byte."""
 
     SCHEMA: ClassVar[str] = "qat-data/dataset"
     VERSION: ClassVar[str] = "1.0"
@@ -94,6 +105,7 @@ class Dataset:
     selection: Selection
     train: Split
     val: Split
+    val_images_in_train: int = attrs.field(default=0, validator=_count)
 
     def __attrs_post_init__(self) -> None:
         if [c.index for c in self.classes] != list(range(len(self.classes))):

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from qat_data.errors import DataError, RequestError
-from qat_data.sources import SourceImage
+from qat_data.sources import SourceImage, read_text
 
 
 def hash_key(data_seed: int, image_id: str) -> str:
@@ -51,9 +51,9 @@ def select(
 
 def _listed(images: tuple[SourceImage, ...], path: Path) -> list[SourceImage]:
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+        lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
     known = {image.file_name: image for image in images} | {image.image_id: image for image in images}
     missing = [line for line in lines if line not in known]
     if missing:

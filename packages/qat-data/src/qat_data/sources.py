@@ -24,10 +24,14 @@ class SourceImage:
 
 @attrs.frozen(kw_only=True)
 class SourceData:
-    """A data set as it was found, nothing selected yet. Images of a split in the order of their ids."""
+    """A data set as it was found, nothing selected yet. Images of a split in the order of their ids.
+
+    `folders` are the user's: nothing is written into them.
+    """
 
     root: str
     source: Source
+    folders: tuple[Path, ...]
     classes: tuple[Class, ...]
     train: tuple[SourceImage, ...]
     val: tuple[SourceImage, ...]
@@ -52,6 +56,21 @@ def check_file_name(file_name: str, where: str) -> None:
         raise DataError(f"{where}: file_name {file_name!r} leaves the image folder")
     if any(not c.isprintable() for c in file_name):
         raise DataError(f"{where}: file_name {file_name!r} holds a control character")
+
+
+def read_text(path: Path) -> str:
+    """A file of the user's as text, without the byte order mark that some editors put before it.
+
+    Raises:
+        DataError: it is not UTF-8; the text names file and line.
+    """
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        found = f"byte 0x{error.object[error.start]:02X} is not UTF-8"
+        raise DataError(f"{path}:{line}: {found}; save the file as UTF-8 text") from error
 
 
 def refuse_repeated(values: list[str], what: str, where: str) -> None:

@@ -15,6 +15,9 @@ def _counts(name: str, counts: Counts) -> list[str]:
         lines.append(f"       boxes dropped: {dropped}")
     if counts.clipped:
         lines.append(f"       boxes clipped to the image: {counts.clipped}")
+    left_out = ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in attrs.asdict(counts.left_out).items() if n)
+    if left_out:
+        lines.append(f"       images left out: {left_out}")
     if counts.copied:
         lines.append(f"       images copied and mended instead of linked: {counts.copied}")
     return lines + [f"       {note}" for note in counts.notes]

@@ -1,5 +1,6 @@
 """A YOLO data.yaml with its image folders or lists and label files, read without touching them."""
 
+import math
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -9,18 +10,22 @@ import yaml
 from qat_data.boxes import Label, Reason, to_label
 from qat_data.errors import DataError
 from qat_data.records import Class, Source
-from qat_data.sources import SourceData, SourceImage, check_file_name, refuse_repeated
+from qat_data.sources import SourceData, SourceImage, check_file_name, read_text, refuse_repeated
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = read_text(path)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: {error}") from error
+    try:
+        content = yaml.safe_load(text)
+    except RecursionError as error:
+        raise DataError(f"{path}: nested too deeply; a mapping is needed, with train, val and names") from error
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:  # the latter for values: month 13
+        raise DataError(f"{path}: no YAML that can be read: {error}") from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: a mapping is needed, with train, val and names")
     for key in ("train", "val", "names"):
@@ -31,23 +36,36 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _names(path: Path, raw: Any) -> tuple[Class, ...]:
     pairs = dict(enumerate(raw)) if isinstance(raw, list) else raw
-    if not isinstance(pairs, dict) or sorted(pairs) != list(range(len(pairs))):
-        raise DataError(f"{path}: names must be a list, or a mapping whose keys count from 0 without gaps")
+    needed = "names must be a list, or a mapping whose keys count from 0 without gaps"
+    if not isinstance(pairs, dict):
+        raise DataError(f"{path}: {needed}")
+    for key, name in pairs.items():
+        if key not in range(len(pairs)):
+            raise DataError(f"{path}: {needed}; found the key {key!r} among {len(pairs)}")
+        if not isinstance(name, str | int | float):
+            raise DataError(f"{path}: names: class {key} has no name that is text")
     names = [str(pairs[i]) for i in range(len(pairs))]
     refuse_repeated(names, "class name", str(path))
     return tuple(Class(index=i, name=name) for i, name in enumerate(names))
 
 
-def _image_paths(path: Path, root: Path, raw: Any) -> list[Path]:
-    """Images of one split: a folder (searched to any depth), a list file, or several of them."""
+def _places(path: Path, root: Path, content: dict[str, Any], split: str) -> list[Path]:
+    """What data.yaml names for a split: a folder, a list file, or several of them."""
+    raw = content[split]
+    entries = raw if isinstance(raw, list) else [raw]
+    if not all(isinstance(entry, str | int | float) for entry in entries):
+        raise DataError(f"{path}: {split} must be a folder, a list of images, or several of them")
+    return [root / str(entry) for entry in entries]
+
+
+def _image_paths(path: Path, places: list[Path]) -> list[Path]:
+    """Images of one split. Folders are searched to any depth."""
     found: list[Path] = []
-    for entry in raw if isinstance(raw, list) else [raw]:
-        place = root / str(entry)
+    for place in places:
         if place.is_dir():
             found += [p for p in place.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES]
         elif place.is_file():
-            lines = place.read_text(encoding="utf-8").splitlines()
-            found += [place.parent / line.strip() for line in lines if line.strip()]
+            found += [place.parent / line.strip() for line in read_text(place).splitlines() if line.strip()]
         else:
             raise DataError(f"{path}: {place} is neither a folder nor a list of images")
     return found
@@ -69,26 +87,28 @@ def _label(where: str, values: list[str], classes: int) -> Label | Reason:
         index, numbers = float(values[0]), [float(v) for v in values[1:]]
     except ValueError as error:
         raise DataError(f"{where}: {error}") from error
-    if index != int(index) or not 0 <= index < classes:
-        raise DataError(f"{where}: class {values[0]} is not among the {classes} classes")
+    if not 0 <= index < classes or index != int(index):  # in this order: int() takes neither nan nor inf
+        raise DataError(f"{where}: class {values[0]} is not among the {classes} classes, which count from 0")
     if len(numbers) == 4:
         x, y, width, height = numbers
         return to_label(int(index), (x - width / 2, y - height / 2, width, height), 1.0, 1.0)
     if len(numbers) >= 6 and len(numbers) % 2 == 0:
+        if not all(math.isfinite(v) for v in numbers):
+            return "not_finite"  # min and max below pass over nan
         left, top = min(numbers[::2]), min(numbers[1::2])
         return to_label(int(index), (left, top, max(numbers[::2]) - left, max(numbers[1::2]) - top), 1.0, 1.0)
     raise DataError(f"{where}: a class and 4 numbers (or a polygon) are needed, found {len(values)} values")
 
 
-def _split(yaml_path: Path, root: Path, raw: Any, classes: int) -> tuple[SourceImage, ...]:
+def _split(yaml_path: Path, root: Path, places: list[Path], classes: int) -> tuple[SourceImage, ...]:
     images = []
-    for path in sorted(_image_paths(yaml_path, root, raw)):
+    for path in sorted(_image_paths(yaml_path, places)):
         name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
         check_file_name(name, str(yaml_path))
         label_file = _label_path(path)
         labels: list[Label] = []
         dropped: list[Reason] = []
-        lines = label_file.read_text(encoding="utf-8").splitlines() if label_file.is_file() else []
+        lines = read_text(label_file).splitlines() if label_file.is_file() else []
         for number, line in enumerate(lines, 1):
             if not line.split():
                 continue
@@ -115,15 +135,22 @@ def read_yolo(data_yaml: Path) -> SourceData:
     """Read and check a YOLO data set.
 
     Raises:
-        DataError: data.yaml or a label file is malformed, a class index is out of range, or a folder is missing.
+        DataError: data.yaml, a list or a label file is malformed, a class index is out of range, or a folder is
+            missing.
     """
     content = _load(data_yaml)
     root = data_yaml.parent / str(content.get("path") or "")
     classes = _names(data_yaml, content["names"])
+    if "nc" in content and content["nc"] != len(classes):
+        stated = f"nc is {content['nc']!r}, but names lists {len(classes)}"
+        raise DataError(f"{data_yaml}: {stated}; correct one of them, or leave nc out")
+    train, val = (_places(data_yaml, root, content, split) for split in ("train", "val"))
+    folders = [place for place in (*train, *val) if place.is_dir()]
     return SourceData(
         root=str(root),
         source=Source(format="yolo", data_yaml=str(data_yaml)),
+        folders=(*folders, *(_label_path(folder / "image").parent for folder in folders)),
         classes=classes,
-        train=_split(data_yaml, root, content["train"], len(classes)),
-        val=_split(data_yaml, root, content["val"], len(classes)),
+        train=_split(data_yaml, root, train, len(classes)),
+        val=_split(data_yaml, root, val, len(classes)),
     )
