@@ -127,3 +127,10 @@ def test_help_and_import_load_no_heavy_library():
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("value", ["nan", "-0.1", "1.5"])
+def test_a_reference_outside_the_unit_interval_is_refused(results, value):
+    done = qat_report("classify", results, f"--fp32={value}")
+    assert done.returncode == 2
+    assert f"{value} is not in the range 0.0<=x<=1.0." in done.stderr

@@ -181,3 +181,17 @@ def test_a_file_cut_anywhere_gives_a_beginning_of_the_whole_series(tmp_path_fact
     found = values(read_series(path))
     assert found == list(enumerate(numbers, start=1))[: len(found)]
     assert len(found) == text[:cut].count("\n") - 1
+
+
+def test_a_number_with_an_underscore_is_no_number(tmp_path):
+    path = tmp_path / "results.csv"
+    path.write_text(f"epoch,{PRIMARY_METRIC}\n1,0_1\n")
+    with pytest.raises(ReportError, match="'0_1' is no number"):
+        read_series(path)
+
+
+def test_a_hostile_gap_is_refused_at_once(tmp_path):
+    path = tmp_path / "results.csv"
+    path.write_text(f"epoch,{PRIMARY_METRIC}\n1,0.1\n2,0.2\n999999,0.2\n")
+    with pytest.raises(ReportError, match="epochs 2 and 999999 follow each other: more than 10000 evaluations"):
+        read_series(path)

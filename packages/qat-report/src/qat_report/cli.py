@@ -1,6 +1,7 @@
 """Commands of qat-report."""
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,19 @@ FAILURES: dict[type[Exception], Exit] = {
 _path = click.Path(path_type=Path)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 column_option = click.option("--column", default=PRIMARY_METRIC, show_default=True, help="Column to read.")
-unit = click.FloatRange(0.0, 1.0)
+
+
+class _Metric(click.FloatRange):
+    """A metric in [0, 1]; click's own range lets NaN through, which is below and above nothing."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is not in the range 0.0<=x<=1.0.", param, ctx)
+        return number
+
+
+unit = _Metric(0.0, 1.0)
 
 
 @click.group()

@@ -15,6 +15,7 @@ from qat_report.errors import ReportError
 from qat_report.records import Event
 
 PRIMARY_METRIC = "metrics/mAP50-95(B)"
+_LONGEST_GAP = 10_000  # missing evaluations between two rows; more is no gap but another file, or a hostile one
 
 
 @attrs.frozen(kw_only=True)
@@ -117,7 +118,9 @@ def _number(text: str, where: str) -> float | None:
     try:
         value = float(text)
     except ValueError:
-        raise ReportError(f"{where}: {text!r} is no number") from None
+        value = None
+    if value is None or "_" in text:  # Python reads 0_1 as 1
+        raise ReportError(f"{where}: {text!r} is no number")
     return value if math.isfinite(value) else None
 
 
@@ -138,6 +141,11 @@ def _series(column: str, rows: list[_Row], notes: list[str]) -> Series:
     points: list[SeriesPoint] = []
     for row in rows:
         gap = range(points[-1].epoch + stride, row.epoch, stride) if points else range(0)
+        if len(gap) > _LONGEST_GAP:
+            raise ReportError(
+                f"epochs {points[-1].epoch} and {row.epoch} follow each other: more than {_LONGEST_GAP} evaluations "
+                "are missing between them; is this the file of one run?"
+            )
         if gap:
             notes.append(f"no row between epochs {points[-1].epoch} and {row.epoch}")
         points += [SeriesPoint(epoch=epoch, value=None) for epoch in gap]

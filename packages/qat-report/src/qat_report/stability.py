@@ -4,7 +4,7 @@ Every rule reads the whole series. FP32 and PTQ are references beside the series
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from statistics import mean
 from typing import Annotated, Literal, get_args
 
@@ -152,8 +152,9 @@ def _recovered(points: Sequence[Point], events: Sequence[Event]) -> str | None:
 def _windows(values: Sequence[float]) -> list[tuple[int, float, float]]:
     """(start, mean, best before) of every window that starts after a best which is no longer the ramp."""
     top = max(values, default=0.0)
-    spans = [(i, values[i : i + WINDOW], max(values[:i])) for i in range(1, len(values) - WINDOW + 1)]
-    return [(i, mean(span), before) for i, span, before in spans if before >= RAMP_RATIO * top]
+    bests = list(accumulate(values, max))
+    starts = (i for i in range(1, len(values) - WINDOW + 1) if bests[i - 1] >= RAMP_RATIO * top)
+    return [(i, mean(values[i : i + WINDOW]), bests[i - 1]) for i in starts]
 
 
 def _collapsed(values: Sequence[float], *, ends: bool) -> str | None:

@@ -30,10 +30,10 @@ def _outcome(cell: Cell) -> str:
     if not total:
         return "no comparable run."
     stable = sum(found == "stable" for found in cell.classes.values())
-    text = f"{stable} of {count(total, 'seed')} stable"
-    if stable < total:
-        return f"{text} ({', '.join(f'seed {s} {c}' for s, c in cell.classes.items() if c != 'stable')})."
-    return f"{text}."
+    others = [f"seed {s} {c}" for s, c in cell.classes.items() if c != "stable"]
+    others += [f"seed {s} not comparable" for s in cell.seeds if str(s) not in cell.classes]
+    named = f" ({', '.join(others)})" if others else ""
+    return f"{stable} of {count(len(cell.seeds), 'seed')} stable{named}."
 
 
 def _level(cell: Cell, reference: Reference) -> str:
