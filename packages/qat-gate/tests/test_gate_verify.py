@@ -279,3 +279,15 @@ def test_keys_and_blocks_that_a_newer_minor_adds_are_no_contradiction(planted):
 )
 def test_a_name_says_which_weights_a_row_reports_and_how_they_were_corrected(name, series, stages, trained):
     assert row_of(name) == Row(series=series, stages=stages, trained=trained)
+
+
+def test_epochs_that_are_not_counted_from_1_are_found(planted):
+    run = planted.parent.parent / "run"
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        line["epoch"] += 1
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    edit(run / "run.json", inputs=[reference(run / "metrics.jsonl")])
+    edit(run / "qc.json", inputs=[reference(run / "run.json", "qat-train/run")])
+    rehash(planted)
+    assert "the epochs of the metrics are not counted from 1: [2, 3, 4, 5, 6, 7]" in found(planted).contradicted
