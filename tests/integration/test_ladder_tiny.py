@@ -261,9 +261,7 @@ def test_separate_trajectories_give_the_same_numbers_bit_for_bit(rung, data, tmp
         (("ladder.n", "--profile", "demmo"), 2, "did you mean demo"),
         (("ladder.n", "--set", "training.epochz=3"), 2, "training.epochz: unknown key (did you mean epochs?)"),
         (("ladder.n", "--methods", "ema+qc", "--set", "quantization.bits=32"), 2, "has nothing to correct"),
-        (("attribution.s",), 2, "invoke pretrain.s"),
         (("ladder.n", "--resume", "sometimes"), 2, "expected one of auto, never, must"),
-        (("ladder.s",), 2, "invoke pretrain.s"),
         (("report", "--root", "nowhere"), 2, "holds no run summary"),
         (("ladder.n", "--coco-root", "nowhere"), 3, "is this a COCO root?"),
         (("data.check", "nowhere"), 3, "no such file or folder"),
@@ -277,7 +275,7 @@ def test_wrong_calls_have_their_exit_codes(arguments, code, text, tmp_path):
 
 
 def test_the_doctor_finds_the_demo_complete_and_names_what_is_missing(tmp_path):
-    done = invoke("doctor", "--as-json", "--root", tmp_path)
+    done = invoke("doctor", "--json", "--root", tmp_path)
     found = json.loads(done.stdout)
     assert {f["name"] for f in found["findings"]} >= {"python", "torch", "device", "disk", "weights", "data"}
     assert found["ok"] == (done.returncode == 0)

@@ -212,3 +212,25 @@ def test_a_misspelt_profile_of_a_variant_is_named(request_for, project):
         ConfigError, match=r"yolo10n\.toml: \[profiles\.ful\] 'ful': expected one of .*did you mean full"
     ):
         request_for().resolve("baseline")
+
+
+@pytest.mark.parametrize(
+    ("setting", "text"),
+    [
+        ("ema.decay=2", "ema.decay: must be 'auto' or lie in (0, 1), found 2"),
+        ("ema.tau=-1", "ema.tau: must be 'auto' or a finite number of steps above 0, found -1"),
+        ("training.device=banana", "training.device: must be cpu, auto or a CUDA index such as 0, found 'banana'"),
+        ("model.variant=yolo10m", "model.variant cannot be set; it is chosen by the task, ladder.n|s|m"),
+        ("method.weights=ema", "method.weights cannot be set; it is chosen by --methods, a file in configs/methods"),
+    ],
+)
+def test_values_that_a_run_would_refuse_are_refused_at_once(request_for, setting, text):
+    with pytest.raises(ConfigError) as found:
+        request_for(settings=(setting,)).resolve("baseline")
+    assert text in str(found.value)
+
+
+def test_a_missing_file_of_config_is_named(request_for, tmp_path):
+    with pytest.raises(ConfigError) as found:
+        request_for(config=(str(tmp_path / "none.toml"),)).resolve("baseline")
+    assert str(found.value) == f"--config {tmp_path / 'none.toml'}: there is no such file"

@@ -6,7 +6,7 @@ import pytest
 import qat_artifacts
 from qat_ladder.errors import ConfigError
 from qat_ladder.layout import Root
-from qat_ladder.plan import Plan, arm_of, extend, make_plan, read_plan
+from qat_ladder.plan import Plan, arm_of, binding_plan, extend, make_plan, read_plan
 
 
 def plan_of(request, trajectory="shared"):
@@ -72,7 +72,7 @@ def test_a_method_that_changes_training_has_an_arm_of_its_own(request_for, proje
     assert arms(request, ["special"])["special"].startswith("policy-")
     assert "/" not in arms(request, ["special"])["special"]
     plan = plan_of(request)
-    assert plan.keys["*"]["training.lr0"] == 5e-4
+    assert plan.keys["yolo10n"]["training.lr0"] == 5e-4
     assert plan.keys["yolo10n/slow"]["training.lr0"] == 1e-5
 
 
@@ -154,3 +154,28 @@ def test_a_plan_is_an_artifact(request_for, tmp_path):
     plan = attrs.evolve(plan_of(request_for()), data_fingerprint="f" * 64)
     qat_artifacts.write(root.plan, plan, created_by="test")
     assert read_plan(root) == plan == qat_artifacts.read(root.plan, Plan)
+
+
+@pytest.mark.parametrize("key", ["lr0", "batch"])
+@pytest.mark.parametrize("given_first", [True, False])
+def test_a_value_meets_itself_whether_a_file_or_a_flag_gives_it(request_for, tmp_path, key, given_first):
+    """Batch and learning rate have variant defaults under the larger profiles."""
+    value = {"lr0": "0.05", "batch": "8"}[key]
+    requests = [
+        request_for(profile="short", coco_root=str(tmp_path)),
+        request_for(profile="short", coco_root=str(tmp_path), settings=(f"training.{key}={value}",)),
+    ]
+    old, new = map(plan_of, reversed(requests) if given_first else requests)
+    with pytest.raises(ConfigError, match=rf"training\.{key} is .* there and .* now"):
+        extend(old, new, Root(tmp_path))
+
+
+def test_a_plan_under_which_nothing_was_begun_binds_nobody(request_for, tmp_path):
+    root = Root(tmp_path / "r")
+    qat_artifacts.write(
+        root.plan, plan_of(request_for(settings=("quantization.policy=nope",))), created_by="qat-ladder 0.1.0"
+    )
+    assert read_plan(root) is not None
+    assert binding_plan(root) is None
+    qat_artifacts.write_text(root.trajectory("yolo10n", "shared", 0) / "run.json", "{}")
+    assert binding_plan(root) == read_plan(root)

@@ -47,7 +47,7 @@ def test_data_and_checkpoint_as_in_a_ladder_then_the_scan(scanned, request_for, 
     last = shlex.split(shown.out.splitlines()[-1])
     assert last[:2] == ["invoke", "ladder.n"]
     assert f"quantization.policy={out / 'policy.toml'}" in last
-    assert f"progress in {out / 'log.txt'}" in shown.err
+    assert f"log in {out / 'log.txt'}" in shown.err
     assert "layer 1/9" in (out / "log.txt").read_text()
 
 

@@ -254,6 +254,10 @@ def test_a_busy_root_names_process_host_and_command(tmp_path, monkeypatch):
     with held(root):
         text = f"process {os.getpid()} on {platform.node()}: invoke ladder.n --seeds 0,1"
         assert text in holder(root)
+        with held(root):
+            assert text in holder(root)  # a block inside another of the same process
+        assert text in holder(root)
+        monkeypatch.setattr("qat_ladder.locking._HELD", set())  # as in another process
         with pytest.raises(Busy, match=text), held(root, patience=0.0):
             pass
     assert holder(root) is None

@@ -18,7 +18,7 @@ from qat_train.runner import spec_identity
 from qat_train.spec import intervention_names, read_spec
 from qat_train.trainer import QatTrainer
 
-# The random teacher's batch norms have no statistics, so its maps are tiny and the relative error of the student's huge.
+# The random teacher's batch norms have no statistics: its maps are tiny, the student's relative error is huge.
 ALL_ON = {"dampening": 0.1, "freezing": 0.005, "distillation": 1e-18}
 
 

@@ -16,7 +16,7 @@ from qat_train.detector import (
     save_pt,
     set_head,
 )
-from qat_train.errors import InputError, ResourceError
+from qat_train.errors import InputError
 from qat_train.official import fetch_official
 
 
@@ -154,7 +154,7 @@ def test_official_weights_are_known_by_name_and_the_error_says_which_file_to_put
     with pytest.raises(InputError, match=r"no official weights are named mine\.pt"):
         fetch_official(tmp_path / "mine.pt")
     monkeypatch.setattr("qat_train.official.attempt_download_asset", _no_network)
-    with pytest.raises(ResourceError) as caught:
+    with pytest.raises(InputError) as caught:
         fetch_official(tmp_path / "yolov10n.pt")
     assert f"{tmp_path / 'yolov10n.pt'} does not exist and could not be fetched (no network)" in str(caught.value)
     assert "put the official yolov10n.pt of the Ultralytics assets there" in str(caught.value)

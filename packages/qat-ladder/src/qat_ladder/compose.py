@@ -63,6 +63,8 @@ def read_layer(path: Path, kind: str) -> Layer:
     try:
         content = tomli.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
+        if kind == "given":
+            raise ConfigError(f"--config {path}: there is no such file") from error
         there = sorted(p.stem for p in path.parent.glob("*.toml"))
         near = difflib.get_close_matches(path.stem, there, n=1)
         hint = f", did you mean {near[0]}?" if near else ""

@@ -1,6 +1,7 @@
 """What a ladder run is configured by, with exact types and ranges."""
 
 import math
+import re
 from typing import Any, Literal
 
 import attrs
@@ -73,13 +74,18 @@ class Training:
     close_mosaic: int = attrs.field(validator=_at_least_0)
     workers: int = attrs.field(validator=_at_least_0)
     amp: bool
-    device: str
+    device: str = attrs.field()
     threads: int = attrs.field(validator=_at_least_0)
 
     @imgsz.validator
     def _stride(self, _: object, value: int) -> None:
         if value % 32:
             raise ValueError(f"must be a multiple of 32, found {value}")
+
+    @device.validator
+    def _known(self, _: object, value: str) -> None:
+        if not re.fullmatch(r"auto|cpu|[0-9]+", value):
+            raise ValueError(f"must be cpu, auto or a CUDA index such as 0, found {value!r}")
 
 
 @attrs.frozen(kw_only=True)
@@ -103,8 +109,18 @@ class Quantization:
 class Ema:
     """[ema]: "auto" follows from the number of steps."""
 
-    decay: float | Literal["auto"]
-    tau: float | Literal["auto"]
+    decay: float | Literal["auto"] = attrs.field()
+    tau: float | Literal["auto"] = attrs.field()
+
+    @decay.validator
+    def _below_one(self, _: object, value: float | str) -> None:
+        if not isinstance(value, str) and not 0.0 < value < 1.0:
+            raise ValueError(f"must be 'auto' or lie in (0, 1), found {value}")
+
+    @tau.validator
+    def _steps(self, _: object, value: float | str) -> None:
+        if not isinstance(value, str) and not 0.0 < value < math.inf:
+            raise ValueError(f"must be 'auto' or a finite number of steps above 0, found {value}")
 
 
 @attrs.frozen(kw_only=True)

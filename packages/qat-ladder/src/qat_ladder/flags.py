@@ -55,6 +55,14 @@ def parse_methods(text: str) -> list[str]:
     return names
 
 
+def _refuse_identity(layer: Layer) -> None:
+    """Variant and method come from the task and --methods: another name would file a run under what it is not."""
+    for key in flatten(layer.content):
+        if key == "model.variant" or key.startswith("method."):
+            chosen = "--methods, a file in configs/methods" if key.startswith("method.") else "the task, ladder.n|s|m"
+            raise ConfigError(f"{layer.origin}: {key} cannot be set; it is chosen by {chosen}")
+
+
 @attrs.frozen(kw_only=True)
 class Request:
     """What a ladder task was called with."""
@@ -86,6 +94,8 @@ class Request:
         ):
             if value:
                 layers.append(Layer(kind="given", origin=f"{flag} {value}", content={section: {key: value}}))
+        for layer in layers:
+            _refuse_identity(layer)
         return layers
 
     def demo_pretrained(self) -> Path:

@@ -221,7 +221,8 @@ def _recorded(plan: Plan | None) -> str:
 def _as_planned(plan: Plan, root: Root, project: Path) -> Resolved:
     """The yolov10m configuration that this plan's keys make."""
     keys = plan.keys.get("*", {}) | plan.keys.get(M, {})
-    settings = tuple(f"{key}={json.dumps(value)}" for key, value in keys.items() if not key.startswith("method."))
+    chosen = ("method.", "model.variant")  # by the task
+    settings = tuple(f"{key}={json.dumps(value)}" for key, value in keys.items() if not key.startswith(chosen))
     request = Request(
         variant=M,
         project=project,
@@ -288,9 +289,7 @@ def run_m(request: Request, *, gate_root: str = "", gate_summaries: str = "", ov
             decide(root, policy, evidence, request=file, override=recorded, out=Path(folder) / "gate.json")
         return run_stage(request)
     with held(root):
-        evidence = chosen_evidence(
-            request, policy, gate_root, gate_summaries
-        )  # as it is while no other ladder works here
+        evidence = chosen_evidence(request, policy, gate_root, gate_summaries)  # as it is now that nobody else writes
         if old is None and (gate_root or gate_summaries):
             # The evidence lies elsewhere: whether it is about these data shows once they are prepared.
             fingerprint = prepare(primary.config, root, "", say)
@@ -306,4 +305,5 @@ def run_m(request: Request, *, gate_root: str = "", gate_summaries: str = "", ov
             say(f"gate overridden: {override}")
         for name in ("run_summary.json", "summary.md"):  # of an earlier refusal
             (root.path / M / name).unlink(missing_ok=True)
-    return run_stage(attrs.evolve(request, gate_override=override if code == Exit.NO_GO else ""))
+        # Under the same lock: the evidence cannot change between the decision and the start.
+        return run_stage(attrs.evolve(request, gate_override=override if code == Exit.NO_GO else ""))

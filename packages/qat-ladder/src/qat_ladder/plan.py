@@ -25,6 +25,8 @@ _FREE = (
     "method.",
     "model.demo_checkpoint",
 )
+# What each variant has for itself, as its file in configs/variants says; every other key is the same for all.
+_OF_A_VARIANT = ("model.", "training.batch", "training.lr0")
 
 
 @attrs.frozen(kw_only=True)
@@ -90,7 +92,8 @@ def make_plan(methods: list[Resolved], seeds: list[int], trajectory: Literal["sh
             if key.startswith(_FREE):
                 continue
             kind = resolved.origins[key].kind if key in resolved.origins else "base"
-            scope = config.model.variant if key.startswith("model.") or kind == "variant" else "*"
+            # By key, not by origin: the same value must meet itself whether a file or a flag gives it.
+            scope = config.model.variant if key.startswith(_OF_A_VARIANT) else "*"
             if key in resolved.own:
                 scope = f"{config.model.variant}/{slug(config.method.name)}"
                 if kind == "given" and key.startswith("interventions."):
@@ -121,6 +124,15 @@ def make_plan(methods: list[Resolved], seeds: list[int], trajectory: Literal["sh
 def read_plan(root: Root) -> Plan | None:
     """The plan of a run root, None where there is none yet."""
     return qat_artifacts.read(root.plan, Plan) if root.plan.exists() else None
+
+
+def binding_plan(root: Root) -> Plan | None:
+    """The plan that a root must be extended by; None also where no run was begun under it.
+
+    A ladder that was refused by its first run (a policy of another name, say) leaves a plan that binds nobody.
+    """
+    begun = any(root.path.glob("trajectories/*/*/seed*/run.json"))
+    return read_plan(root) if begun else None
 
 
 def cells_of(plan: Plan, variant: str, arm: str, seed: int) -> list[Cell]:

@@ -75,7 +75,7 @@ def _describe(config: Config, out: Path, log: Path) -> str:
     key = config.quantization
     return (
         f"each layer of {config.model.variant} alone at {key.bits} bits {key.granularity}, {key.init} scales, policy "
-        f"{key.policy}, {config.training.imgsz} px, in {out}; progress in {log}"
+        f"{key.policy}, {config.training.imgsz} px, in {out}; log in {log}"
     )
 
 

@@ -18,7 +18,7 @@ from qat_ladder.flags import Request
 from qat_ladder.launch import call, say
 from qat_ladder.layout import Root
 from qat_ladder.locking import held
-from qat_ladder.plan import Cell, Plan, Weights, arm_of, cells_of, extend, make_plan, read_plan
+from qat_ladder.plan import Cell, Plan, Weights, arm_of, binding_plan, cells_of, extend, make_plan
 from qat_ladder.pretraining import demo_weights
 from qat_ladder.status import cell_status, epochs_done, line
 from qat_ladder.training import starting_checkpoint
@@ -79,7 +79,7 @@ def describe(
     mark = f", fingerprint {plan.data_fingerprint[:12]}" if plan.data_fingerprint else ""
     lines += [
         f"run root   {request.root} ({len(plan.cells)} cells planned)",
-        f"model      {config.model.variant} from {config.model.checkpoint}",
+        f"model      {config.model.variant} from {config.model.checkpoint}{_absent(config)}",
         f"data       {config.data.coco_root}: {counts}{mark}",
         f"training   profile {methods[0].profile}: {config.training.epochs} epochs at {config.training.imgsz} px, "
         f"batch {config.training.batch}, learning rate {config.training.lr0}, device {config.training.device}",
@@ -97,6 +97,13 @@ def _arms(runs: list[Trajectory]) -> list[str]:
     """Which rows come from which training run, where there are several per seed."""
     arms = {run.arm: ", ".join(m.config.method.name for m in run.methods) for run in runs}
     return [f"  {arm}: {names}" for arm, names in arms.items()] if len(arms) > 1 else []
+
+
+def _absent(config: Config) -> str:
+    """What happens where the starting weights are not there."""
+    if Path(config.model.checkpoint).is_file():
+        return ""
+    return " (not there: made first)" if config.demo else " (not there: fetched from Ultralytics, or an error)"
 
 
 def _estimate(request: Request, runs: list[Trajectory], images: tuple[int, int] | None) -> str:
@@ -159,7 +166,7 @@ def run_stage(request: Request) -> int:
     root = Root(request.root)
     config = methods[0].config
     new = make_plan(methods, request.seeds, request.trajectory)
-    old = read_plan(root)
+    old = binding_plan(root)
     plan = extend(old, new, root)
     runs = trajectories(methods, request.seeds, plan)
     check_series(root, runs, plan, request.resume)

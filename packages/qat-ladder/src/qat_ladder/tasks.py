@@ -209,15 +209,15 @@ def _sensitivity(letter: str) -> Any:
     return task(help=own, iterable=["config", "set"], name=letter)(body)
 
 
-@task(help={"root": _HELP["root"], "as-json": "One JSON document."})
-def status(_context: Any, root: str = "runs/ladder", as_json: bool = False) -> None:
+@task(help={"root": _HELP["root"], "json": "One JSON document."})
+def status(_context: Any, root: str = "runs/ladder", json: bool = False) -> None:
     """How far each cell of a run root is, what is left to do, and who is at work there."""
 
     def run() -> int:
         from qat_ladder.layout import Root
         from qat_ladder.status import describe
 
-        print(describe(Root(Path(root)), as_json=as_json))
+        print(describe(Root(Path(root)), as_json=json))
         return Exit.OK
 
     _exit(run)
@@ -326,7 +326,7 @@ def show(  # noqa: PLR0917  # invoke makes a flag of every parameter
 
 @task(
     help={
-        "as-json": "One JSON document.",
+        "json": "One JSON document.",
         "variant": "yolo10n, yolo10s or yolo10m.",
         **{k: _HELP[k] for k in ("root", "coco-root", "checkpoint", "device")},
     }
@@ -338,7 +338,7 @@ def doctor(  # noqa: PLR0917  # invoke makes a flag of every parameter
     coco_root: str = "",
     checkpoint: str = "",
     device: str = "",
-    as_json: bool = False,
+    json: bool = False,
 ) -> None:
     """Say what a ladder would miss on this machine, and the remedy; exit 7 if anything."""
 
@@ -347,7 +347,7 @@ def doctor(  # noqa: PLR0917  # invoke makes a flag of every parameter
         from qat_ladder.doctor import report as tell
 
         request = _request(variant, root=root, coco_root=coco_root, checkpoint=checkpoint, device=device)
-        return tell(examine(request.resolve("baseline").config, request.root), as_json=as_json)
+        return tell(examine(request.resolve("baseline").config, request.root), as_json=json)
 
     _exit(run)
 

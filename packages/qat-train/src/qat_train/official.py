@@ -4,15 +4,15 @@ from pathlib import Path
 
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
 
-from qat_train.errors import InputError, ResourceError
+from qat_train.errors import InputError
 
 
 def fetch_official(path: Path) -> None:
     """Download the asset that `path` is named after into its place; nothing if the file is there.
 
     Raises:
-        InputError: no official weights have that name.
-        ResourceError: they could not be downloaded; the text says which file to put where.
+        InputError: no official weights have that name, or they could not be downloaded; the text says which file to put
+            where.
     """
     if path.is_file():
         return
@@ -22,9 +22,9 @@ def fetch_official(path: Path) -> None:
         attempt_download_asset(path)
     except Exception as error:  # urllib, requests and Ultralytics raise their own, none of them documented
         reason: str = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ResourceError(_remedy(path, reason)) from error
+        raise InputError(_remedy(path, reason)) from error
     if not path.is_file():
-        raise ResourceError(_remedy(path, "nothing was downloaded"))
+        raise InputError(_remedy(path, "nothing was downloaded"))
 
 
 def _remedy(path: Path, reason: str) -> str:
