@@ -53,7 +53,8 @@ def check_series(root: Root, runs: list[Trajectory], plan: Plan, resume: str) ->
     """
     for run in runs:
         spec = root.trajectory(run.variant, run.arm, run.seed) / "run.toml"
-        begun = tuple(tomli.loads(spec.read_text(encoding="utf-8"))["run"]["series"]) if spec.exists() else run.series
+        exists = (spec.parent / "run.json").exists()  # a run that was refused at once binds nobody
+        begun = tuple(tomli.loads(spec.read_text(encoding="utf-8"))["run"]["series"]) if exists else run.series
         rows = [cell.method for cell in cells_of(plan, run.variant, run.arm, run.seed)]
         remedy = f"--resume never --methods {','.join(rows)}"
         if resume != "never" and begun != run.series:
@@ -61,7 +62,7 @@ def check_series(root: Root, runs: list[Trajectory], plan: Plan, resume: str) ->
                 f"{spec.parent} validates {' and '.join(begun)} weights, {' and '.join(run.series)} are needed now; "
                 f"choose another root (--root runs/NAME), or train it anew ({remedy})"
             )
-        if resume == "never" and spec.exists() and set(rows) - {m.config.method.name for m in run.methods}:
+        if resume == "never" and exists and set(rows) - {m.config.method.name for m in run.methods}:
             raise ConfigError(f"{spec.parent} would be trained anew: name all rows that come from it ({remedy})")
 
 
@@ -188,7 +189,8 @@ def run_stage(request: Request) -> int:
         checkpoint = starting_checkpoint(config, root, fingerprint, say)
         qat_artifacts.write(root.plan, plan, created_by="qat-ladder 0.1.0")
         faults = _train_all(request, root, runs, dataset=root.data(fingerprint), checkpoint=checkpoint)
-        print(compare(root))
+        if summaries(root):  # none where every run failed before it had anything to sum up
+            print(compare(root))
     for fault in faults:
         say(f"error: {fault}")
     return Exit.CELL_FAILED if faults else Exit.OK
