@@ -127,3 +127,18 @@ def test_a_name_that_matches_no_layer_is_refused_with_file_and_rule(tmp_path):
     assert str(caught.value) == (
         f"{path}: rule[1]: name 'model.99.*' matches no convolution of this model; `qat-train layers` lists them"
     )
+
+
+@pytest.mark.parametrize("text", ['[rule]\nbits = "base"\n', 'rule = ["x"]\n', "rule = 3\n"])
+def test_rules_that_are_no_list_of_tables_are_refused(tmp_path, text):
+    path = tmp_path / "own.toml"
+    path.write_text(text)
+    with pytest.raises(SpecError, match=r"own\.toml: rule must be a list of tables; write \[\[rule\]\] before each"):
+        load_policy(str(path))
+
+
+def test_a_policy_file_in_another_encoding_is_named(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_bytes(b"# \xff\n")
+    with pytest.raises(SpecError, match=r"own\.toml: not UTF-8 at byte 2"):
+        load_policy(str(path))

@@ -15,6 +15,8 @@ OWNERS = {
     "qat-train/references": "qat_train.references:StoredReferences",
     "qat-train/checkpoint": "qat_train.checkpoint:Checkpoint",
     "qat-train/state": "qat_train.state:TrainingState",
+    "qat-train/audit": "qat_train.audit:Audit",
+    "qat-train/sensitivity": "qat_train.ranking:Sensitivity",
     "qat-qc/correction": "qat_qc.records:CorrectionRecord",
     "qat-report/run-summary": "qat_report:RunSummary",
     "qat-report/comparison": "qat_report:Comparison",

@@ -69,6 +69,8 @@ def load_policy(name: str, *, folder: Path | None = None) -> Policy:
             text = path.read_text(encoding="utf-8")
         except OSError as error:
             raise SpecError(f"quantization.policy: {path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise SpecError(f"quantization.policy: {path}: not UTF-8 at byte {error.start}") from error
         source, label = str(path), path.stem
     else:
         shipped = importlib.resources.files("qat_train") / "policies"
@@ -81,7 +83,10 @@ def load_policy(name: str, *, folder: Path | None = None) -> Policy:
         text = (shipped / f"{name}.toml").read_text(encoding="utf-8")
     try:
         raw = tomli.loads(text)
-        rules = tuple(_rule(item, f"{source}: rule[{i}]") for i, item in enumerate(raw.get("rule", ())))
+        found = raw.get("rule", [])
+        if not (isinstance(found, list) and all(isinstance(item, dict) for item in found)):
+            raise SpecError(f"{source}: rule must be a list of tables; write [[rule]] before each")
+        rules = tuple(_rule(item, f"{source}: rule[{i}]") for i, item in enumerate(found))
     except tomli.TOMLDecodeError as error:
         raise SpecError(f"{source}: {error}") from error
     if not rules:

@@ -15,6 +15,7 @@ import torch
 import ultralytics
 
 import qat_artifacts
+from qat_train.arguments import training_arguments
 from qat_train.averaging import describe as describe_ema
 from qat_train.checkpoint import Checkpoint, save_checkpoint
 from qat_train.detector import class_width, save_pt
@@ -27,7 +28,7 @@ from qat_train.preparation import Prepared, measure_references, prepare, require
 from qat_train.run import EpochRecord, Files, ModelBlock, References, Run, TrainingBlock
 from qat_train.spec import RunSpec
 from qat_train.state import load_state
-from qat_train.trainer import QatTrainer, RunContext, training_arguments
+from qat_train.trainer import QatTrainer, RunContext
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +145,8 @@ def spec_identity(spec: RunSpec, *, pretrain: bool) -> str:
         qat_artifacts.sha256_file(checkpoint) if checkpoint.is_file() else spec.model.checkpoint
     )
     if spec.quantization.enabled:
-        body["quantization"]["policy"] = qat_artifacts.unstructure(load_policy(spec.quantization.policy))
+        rules = load_policy(spec.quantization.policy).rules  # not the path: a file may move, and its content may change
+        body["quantization"]["policy"] = [qat_artifacts.unstructure(rule) for rule in rules]
     dataset = Path(spec.data.dataset)
     dataset = dataset / "dataset.json" if dataset.is_dir() else dataset
     body["data"] = qat_artifacts.read_view(dataset, _Fingerprint).fingerprint
