@@ -15,7 +15,7 @@ from qat_ladder.errors import InputProblem, LadderError, Unavailable
 # What is worth showing of a product's stderr; everything goes to the log.
 _SHOWN = re.compile(
     r"(epoch \d+/\d+ |references: |batch norm statistics |correction: |before correction|after correction|"
-    r"error: |rollback)"
+    r"layer \d+/\d+ |error: |rollback)"
 )
 
 Say = Callable[[str], None]
