@@ -15,6 +15,8 @@ import jsonschema
 import pytest
 import tomli
 
+from qat_ladder.upkeep import CHECKS
+
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("QAT_TEST_DATA", ROOT.parent / "shared"))
 MANIFEST = tomli.loads((ROOT / "pixi.toml").read_text(encoding="utf-8"))  # TOML 1.0; pixi itself would read 1.1
@@ -105,14 +107,14 @@ def test_tasks_that_people_rely_on_exist():
     assert {"ladder", "gate", "lint", "types", "test"} <= set(MANIFEST["tasks"])
 
 
-def test_every_task_calls_invoke_or_nox():
-    assert {words[0] for _, words in commands()} == {"invoke", "nox"}
+def test_every_task_calls_invoke():
+    assert {words[0] for _, words in commands()} == {"invoke"}
 
 
-def test_every_nox_session_that_a_task_calls_exists():
-    called = {name for _, words in commands() if words[0] == "nox" for name in words[2:]}
-    assert called
+def test_the_checks_call_sessions_that_exist():
+    called = {name for _, sessions in CHECKS.values() for name in sessions}
     assert called <= nox_sessions()
+    assert {"check.lint", "check.types", "check.test"} <= {words[1] for _, words in commands()}
 
 
 def test_every_invoke_task_that_a_task_calls_exists():

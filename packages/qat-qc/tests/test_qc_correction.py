@@ -1,6 +1,7 @@
 """Attach, train, fold, re-estimate: on a network of its own, against the equations."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -301,3 +302,22 @@ def test_a_norm_that_no_pass_reaches_keeps_its_statistics(task):
 
 def test_a_correction_of_nothing_has_no_parameters():
     assert Correction(layers=()).parameters() == []
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [(["nowhere"], "nowhere: the model has no module of that name"), (["0", "0"], "0: named twice")],
+)
+def test_layers_that_are_not_there_or_come_twice_are_refused(names, text):
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1))
+    layers = [SimpleNamespace(name=name, batch_norm=None) for name in names]
+    with pytest.raises(CorrectionError, match=text):
+        identity(model, layers)
+
+
+@pytest.mark.parametrize(("epochs", "lr"), [(0, 1e-4), (1, 0.0)])
+def test_a_training_of_nothing_is_refused(epochs, lr):
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1))
+    correction = identity(model, [SimpleNamespace(name="0", batch_norm=None)])
+    with pytest.raises(CorrectionError, match="epochs must be at least 1 and lr above 0"):
+        train(model, correction, lambda seed: [], lambda batch: batch, images=1, epochs=epochs, lr=lr)

@@ -8,6 +8,7 @@ from qat_ladder.config import Config
 # One yolov10n training step at 160 pixels on two CPU threads, per image, measured on the drawn data.
 _SECONDS_PER_IMAGE = 0.025
 _COST = {"yolo10n": 1.0, "yolo10s": 3.2, "yolo10m": 8.8}  # by the FLOPs Ultralytics publishes
+START_UP = 30.0  # seconds a training run takes beside its epochs: imports, references, corrections, summaries
 _VALIDATION = 0.35  # of a training step, per image and series
 
 

@@ -13,7 +13,7 @@ from qat_ladder.compose import Resolved
 from qat_ladder.config import Config
 from qat_ladder.dataset import DEMO, prepare
 from qat_ladder.errors import ConfigError, LadderError
-from qat_ladder.estimate import seconds_per_epoch, spell
+from qat_ladder.estimate import START_UP, seconds_per_epoch, spell
 from qat_ladder.flags import Request
 from qat_ladder.launch import call, say
 from qat_ladder.layout import Root
@@ -116,7 +116,7 @@ def _estimate(request: Request, runs: list[Trajectory], images: tuple[int, int] 
     guesses = [seconds_per_epoch(r.methods[0].config, *images, len(r.series)) if images else None for r in runs]
     if any(guess is None for guess in guesses):
         return f"{text}; time is known after the first epoch"
-    total = sum(g * max(0, n) for g, n in zip(guesses, left, strict=True) if g)
+    total = sum(g * n + START_UP for g, n in zip(guesses, left, strict=True) if g and n > 0)
     return f"{text}, roughly {spell(total)}; refreshed after the first epoch"
 
 

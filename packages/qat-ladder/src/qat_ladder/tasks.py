@@ -10,6 +10,7 @@ from invoke import task as _task
 
 import qat_artifacts
 from qat_artifacts import Exit
+from qat_ladder import upkeep
 from qat_ladder.errors import LadderError
 
 PROJECT = Path.cwd()
@@ -141,7 +142,10 @@ def ladder_m(  # noqa: PLR0917  # invoke makes a flag of every parameter
     config: Any = None,
     set: Any = None,
 ) -> None:
-    """Train, correct and compare yolov10m, if the gate over the run root says GO; exit 4 otherwise."""
+    """Train, correct and compare yolov10m, if the gate over the run root says GO; exit 4 otherwise.
+
+    Example: invoke ladder.m --seeds 0,1 --coco-root path/to/coco --profile short --gate-root runs/ladder
+    """
     flags = _flags(locals())
 
     def run() -> int:
@@ -152,6 +156,11 @@ def ladder_m(  # noqa: PLR0917  # invoke makes a flag of every parameter
         )
 
     _exit(run)
+
+
+_PRETRAIN = """Train floating-point weights of yolov10{0}.
+
+Example: invoke pretrain.{0} --coco-root path/to/data --out my-yolov10{0}.pt"""
 
 
 def _pretrain(variant: str, text: str) -> Any:
@@ -228,7 +237,10 @@ def status(_context: Any, root: str = "runs/ladder", json: bool = False) -> None
     iterable=["set"],
 )
 def m(_context: Any, root: str = "runs/ladder", dry_run: bool = False, set: Any = None) -> None:
-    """Decide whether yolov10m may start; exit 0 is GO, 4 is NO-GO."""
+    """Decide whether yolov10m may start; exit 0 is GO, 4 is NO-GO.
+
+    Example: invoke gate.m --root runs/ladder
+    """
 
     def run() -> int:
         from qat_ladder.gating import run_gate
@@ -352,19 +364,6 @@ def doctor(  # noqa: PLR0917  # invoke makes a flag of every parameter
     _exit(run)
 
 
-@task
-def schemas(_context: Any) -> None:
-    """Generate docs/schemas from the classes of the artifacts."""
-
-    def run() -> int:
-        from qat_ladder.schemas import write_schemas
-
-        print("\n".join(str(path) for path in write_schemas(PROJECT / "docs" / "schemas")))
-        return Exit.OK
-
-    _exit(run)
-
-
 def collection() -> Collection:
     """Every task: ladder, attribution, sensitivity, pretrain, gate, data, config, docs, report, doctor."""
     ladder = Collection("ladder")
@@ -373,15 +372,17 @@ def collection() -> Collection:
     pretrain = Collection("pretrain")
     for letter, name in (("n", "yolov10n"), ("s", "yolov10s")):
         variant = f"yolo10{letter}"
-        ladder.add_task(_ladder(variant, f"Train, correct and compare {name} over seeds."))
+        example = f"Example: invoke ladder.{letter} --seeds 0,1,2 --coco-root path/to/coco --profile short"
+        ladder.add_task(_ladder(variant, f"Train, correct and compare {name} over seeds.\n\n{example}"))
         about = (
             f"What makes {name} better: averaging, fresh batch norm statistics, or the correction?\n\n"
-            f"The task ladder.{letter} with --methods {_ATTRIBUTION}: seven rows of one training run per seed."
+            f"The task ladder.{letter} with --methods {_ATTRIBUTION}: seven rows of one training run per seed.\n\n"
+            f"Example: invoke attribution.{letter} --seeds 0,1,2 --coco-root path/to/coco"
         )
         attribution.add_task(_ladder(variant, about, _ATTRIBUTION))
     for letter in "nsm":
         sensitivity.add_task(_sensitivity(letter))
-        pretrain.add_task(_pretrain(f"yolo10{letter}", f"Train floating-point weights of yolov10{letter}."))
+        pretrain.add_task(_pretrain(f"yolo10{letter}", _PRETRAIN.format(letter)))
     ladder.add_task(ladder_m)
     ladder.add_task(status)
     gate = Collection("gate")
@@ -391,9 +392,9 @@ def collection() -> Collection:
     data.add_task(check)
     config = Collection("config")
     config.add_task(show)
-    docs = Collection("docs")
-    docs.add_task(schemas)
-    root = Collection(ladder, attribution, sensitivity, pretrain, gate, data, config, docs)
+    root = Collection(
+        ladder, attribution, sensitivity, pretrain, gate, data, config, *upkeep.collections(_exit, PROJECT)
+    )
     root.add_task(report)
     root.add_task(doctor)
     return root

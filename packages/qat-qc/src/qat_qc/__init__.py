@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from qat_qc.batch_norm import reestimate_bn
     from qat_qc.correction import Correction, attach, fixed_batch_norm, identity
     from qat_qc.folding import fold, fold_and_compare
+    from qat_qc.protocol import Grid, Layer, Task
     from qat_qc.records import CorrectionRecord
     from qat_qc.running import correct, load_task
     from qat_qc.training import train
@@ -16,6 +17,9 @@ __all__ = [
     "Correction",
     "CorrectionError",
     "CorrectionRecord",
+    "Grid",
+    "Layer",
+    "Task",
     "TaskError",
     "attach",
     "correct",
@@ -31,6 +35,9 @@ __all__ = [
 _HOMES = {
     "Correction": "correction",
     "CorrectionRecord": "records",
+    "Grid": "protocol",
+    "Layer": "protocol",
+    "Task": "protocol",
     "attach": "correction",
     "correct": "running",
     "fixed_batch_norm": "correction",

@@ -51,16 +51,22 @@ def identity(model: nn.Module, layers: Iterable[Layer]) -> Correction:
     """Corrections that change nothing yet: gamma 1, beta 0, in the precision and on the device of each weight.
 
     Raises:
-        CorrectionError: a name is no convolution of the model, or a norm does not fit it.
+        CorrectionError: a name is no convolution of the model or comes twice, or a norm does not fit it.
     """
-    made = []
+    made: list[LayerCorrection] = []
+    modules = dict(model.named_modules())
     for layer in layers:
-        conv = model.get_submodule(layer.name)
+        for name in (layer.name, layer.batch_norm):
+            if name is not None and name not in modules:
+                raise CorrectionError(f"{name}: the model has no module of that name")
+        if any(known.name == layer.name for known in made):
+            raise CorrectionError(f"{layer.name}: named twice; a layer has one correction")
+        conv = modules[layer.name]
         if not isinstance(conv, nn.modules.conv._ConvNd) or conv.transposed:
             raise CorrectionError(f"{layer.name}: a convolution is needed, found {type(conv).__name__}")
         channels = conv.out_channels
         if layer.batch_norm is not None:
-            norm = model.get_submodule(layer.batch_norm)
+            norm = modules[layer.batch_norm]
             if not isinstance(norm, _BatchNorm) or norm.running_mean is None or not norm.affine:
                 raise CorrectionError(
                     f"{layer.batch_norm}: correcting {layer.name} needs an affine batch norm with running statistics"

@@ -65,14 +65,16 @@ def train(
         report: called after every step.
 
     Raises:
-        CorrectionError: an image comes twice or not at all, the loss is not finite, or something else than
-            `parameters` changed.
+        CorrectionError: epochs or lr out of range, an image comes twice or not at all, the loss is not finite, or
+            something else than `parameters` changed.
         ValueError: `parameters` or the correction is empty, or a name is neither gamma nor beta.
     """
     if not parameters or set(parameters) - set(PARAMETERS):
         raise ValueError(f"parameters must be gamma, beta or both, found {tuple(parameters)}")
     if not correction.layers:
         raise ValueError("the correction has no layer to train")
+    if epochs < 1 or not lr > 0:
+        raise CorrectionError(f"epochs must be at least 1 and lr above 0, found {epochs} and {lr}")
     before = {name: value.detach().clone() for name, value in model.state_dict().items() if isinstance(value, Tensor)}
     frozen = [(p, p.requires_grad) for p in model.parameters()]
     trained = correction.parameters(parameters)
