@@ -123,7 +123,8 @@ def threshold_distances(ratio: Tensor, bits: int) -> Tensor:
 def _describe(layer: _Layer, threshold: float) -> LayerOscillation:
     ratio = layer.conv.weight.detach() / layer_scale(layer.quantizer).detach()
     distance = threshold_distances(ratio, layer.quantizer.num_bits)
-    bins = (distance * (2 * BINS)).long().clamp_(max=BINS - 1).flatten()
+    # A run whose weights are not finite is recorded too, as what it is: its rollback is an event beside this.
+    bins = (distance.nan_to_num(nan=0.5) * (2 * BINS)).clamp(max=BINS - 1).long().flatten()
     switches, by_weight, by_scale = (int(n) for n in layer.counts)
     return LayerOscillation(
         weights=layer.code.numel(),
