@@ -1,0 +1,24 @@
+"""The invoke collections: a module for each, and what they share in `frame`."""
+
+from pathlib import Path
+
+from invoke import Collection
+
+from qat_ladder import upkeep
+from qat_ladder.tasks import attribution, config, data, gate, ladder, pretrain, sensitivity
+from qat_ladder.tasks.doctor import doctor
+from qat_ladder.tasks.frame import guard
+from qat_ladder.tasks.report import report
+
+PROJECT = Path.cwd()  # the folder that holds configs/; the root's tasks.py names its own
+
+
+def collection() -> Collection:
+    """Every task."""
+    root = Collection(
+        *(part.collection() for part in (ladder, attribution, sensitivity, pretrain, gate, data, config)),
+        *upkeep.collections(guard, PROJECT),
+    )
+    root.add_task(report)
+    root.add_task(doctor)
+    return root
