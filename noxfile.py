@@ -6,6 +6,7 @@ files through hard links, so the second one with torch costs seconds.
 """
 
 from pathlib import Path
+from typing import Any
 
 import nox
 from packaging.requirements import Requirement
@@ -20,9 +21,14 @@ PYTEST = ("pytest", "hypothesis")
 QUICK = ("-m", "not slow and not gpu")
 
 
+def _project(package: str) -> dict[str, Any]:
+    found: dict[str, Any] = nox.project.load_toml(ROOT / "packages" / package / "pyproject.toml")["project"]
+    return found
+
+
 def _siblings(package: str) -> list[str]:
     """The package and every package of this repository that it depends on."""
-    project = nox.project.load_toml(ROOT / "packages" / package / "pyproject.toml")["project"]
+    project = _project(package)
     names = {Requirement(text).name for text in project["dependencies"]}
     found = {package}.union(*(_siblings(name) for name in names & set(PACKAGES)))
     return sorted(found)
@@ -31,7 +37,9 @@ def _siblings(package: str) -> list[str]:
 def _install(session: nox.Session, packages: list[str], *tools: str) -> None:
     """Install packages from the checkout, never from an index, and tools."""
     # Editable: uv caches the wheel of a folder, and a kept environment would go on testing yesterday's source.
-    editable = [argument for name in packages for argument in ("-e", f"packages/{name}")]
+    # With every extra: a test of an optional part that is skipped everywhere tests nothing.
+    extras = {name: ",".join(_project(name).get("optional-dependencies", {})) for name in packages}
+    editable = [part for name in packages for part in ("-e", f"packages/{name}[{extras[name]}]")]
     session.install("-c", "constraints.txt", *editable, *tools)
 
 

@@ -166,6 +166,12 @@ def _contradictions(merged: Table, origins: dict[str, Layer], method: Table) -> 
             f"{origins['quantization.bits'].origin}: quantization.bits = 32 is floating point: there are no codes, and "
             f"the method {flat['method.name']!r} has nothing to correct; choose fp32 or fp32+ema as controls"
         )
+    quantizer = quantization.get("quantizer", "qat-train")
+    if quantizer != "qat-train" and merged["method"]["correction"]:
+        found.append(
+            f"{origins['quantization.quantizer'].origin}: quantization.quantizer = {quantizer!r} is a row to compare "
+            f"with; the method {flat['method.name']!r} corrects, which works on our own grid"
+        )
     if quantization["bits"] == 32 and quantization["learned"]:
         found.append(
             f"{origins['quantization.learned'].origin}: quantization.learned = true, but 32 bits have no scales"

@@ -90,7 +90,10 @@ class Training:
 
 @attrs.frozen(kw_only=True)
 class Quantization:
-    """[quantization]: weights only; activations are never quantized. 32 bits are floating point, a control."""
+    """[quantization]: weights only; activations are never quantized. 32 bits are floating point, a control.
+
+    `quantizer`: ours, or that of a library to compare with; of those, Ultralytics' quantizes activations too.
+    """
 
     bits: int = attrs.field()
     granularity: Literal["per-channel", "per-tensor"]
@@ -98,6 +101,7 @@ class Quantization:
     learned: bool
     scale_lr: float = attrs.field(validator=_positive)
     policy: str
+    quantizer: Literal["qat-train", "modelopt", "torch-ao", "brevitas", "ultralytics"] = "qat-train"
 
     @bits.validator
     def _width(self, _: object, value: int) -> None:

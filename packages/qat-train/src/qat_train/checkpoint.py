@@ -65,7 +65,7 @@ def load_checkpoint(path: Path, series: str) -> tuple[Any, Checkpoint]:
     The order matters: build, reparameterise, quantize, then load. The other way round the saved tensors have no place.
 
     Raises:
-        InputError: unknown series, or tensors other than the JSON says.
+        InputError: unknown series, tensors other than the JSON says, or the quantizers of a peer.
     """
     checkpoint = qat_artifacts.read(path, Checkpoint)
     if series not in checkpoint.series:
@@ -73,6 +73,11 @@ def load_checkpoint(path: Path, series: str) -> tuple[Any, Checkpoint]:
     tensors = path.parent / checkpoint.tensors
     if not tensors.is_file() or qat_artifacts.sha256_file(tensors) != checkpoint.tensors_sha256:
         raise InputError(f"{tensors}: missing or not the file that checkpoint.json names")
+    if checkpoint.quantization.library not in ("nvidia-modelopt", "none"):
+        raise InputError(
+            f"{path}: quantized by {checkpoint.quantization.library}, a row to compare with; correction, audit and "
+            "export work on the grid of quantization.quantizer = 'qat-train'"
+        )
     model = build_detector(checkpoint.architecture, checkpoint.names, checkpoint.class_width)
     with_training_arguments(model)
     reparameterise(model)

@@ -61,11 +61,11 @@ def use_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
-def versions() -> dict[str, str]:
-    """Versions of everything that can change a number."""
-    names = ("torch", "torchvision", "ultralytics", "nvidia-modelopt", "numpy", "opencv-python", "pillow", "qat-train")
+def versions(*more: str) -> dict[str, str]:
+    """Versions of everything that can change a number; of the distributions in `more` too."""
+    names = ["torch", "torchvision", "ultralytics", "nvidia-modelopt", "numpy", "opencv-python", "pillow", "qat-train"]
     found = {"python": platform.python_version(), "platform": platform.platform()}
-    for name in names:
+    for name in [*names, *more]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found

@@ -2,15 +2,16 @@
 
 import contextlib
 import hashlib
+import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import ultralytics
-from torch import nn
+from torch import Tensor, nn
 from ultralytics.cfg import get_cfg
 from ultralytics.data import build_dataloader, build_yolo_dataset
 from ultralytics.data.utils import check_det_dataset
@@ -47,6 +48,52 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+def square_loader(
+    data_yaml: Path, split: Literal["train", "val"], *, imgsz: int, batch: int, device: torch.device
+) -> tuple[SimpleNamespace, dict[str, Any], Any]:
+    """Ultralytics' arguments, data description and loader for images as an evaluation sees them: no augmentation.
+
+    Raises:
+        InputError: the data set cannot be read.
+    """
+    arguments: SimpleNamespace = get_cfg(
+        overrides={
+            "task": "detect",
+            "mode": "val",
+            "imgsz": imgsz,
+            "batch": batch,
+            "data": str(data_yaml),
+            "conf": CONFIDENCE,
+            "iou": NMS_IOU,
+            "nms": False,
+            "rect": False,  # square letterbox: what an exported model with a fixed input sees
+            "plots": False,
+            "save_json": False,
+            "workers": 0,
+            "split": "val",
+            "verbose": False,
+        }
+    )
+    with preserved_rng():
+        try:
+            data = check_det_dataset(str(data_yaml), autodownload=False)
+        except Exception as error:
+            raise InputError(f"{data_yaml}: {str(error).splitlines()[0]}") from error
+        dataset = build_yolo_dataset(arguments, data[split], batch, data, mode="val", rect=False, stride=32)
+        loader = build_dataloader(dataset, batch, workers=0, shuffle=False, rank=-1, device=device)
+    return arguments, data, loader
+
+
+def calibration_images(
+    data_yaml: Path, *, imgsz: int, batch: int, device: torch.device, batches: int = 8
+) -> Iterable[Tensor]:
+    """The first training images, (batch, 3, imgsz, imgsz) in [0, 1], for libraries that look at activations."""
+    _, _, loader = square_loader(data_yaml, "train", imgsz=imgsz, batch=batch, device=device)
+    with preserved_rng():
+        for found in itertools.islice(loader, batches):
+            yield found["img"].to(device).float() / 255
+
+
 class Evaluator:
     """mAP of a detector on the validation split of a prepared data set.
 
@@ -55,7 +102,16 @@ class Evaluator:
     Weights, module modes and every random number generator are the same before and after a call.
     """
 
-    def __init__(self, data_yaml: Path, *, imgsz: int, batch: int, device: torch.device, folder: Path) -> None:
+    def __init__(
+        self,
+        data_yaml: Path,
+        *,
+        imgsz: int,
+        batch: int,
+        device: torch.device,
+        folder: Path,
+        guard: Callable[[Any, int], None] = assert_on_grid,
+    ) -> None:
         """Build the validation loader.
 
         Args:
@@ -64,41 +120,16 @@ class Evaluator:
             batch: images at a time; does not change the result.
             device: where the model will be.
             folder: Ultralytics insists on one.
+            guard: raises where a model does not use the given number of quantized weights.
 
         Raises:
             InputError: the data set cannot be read.
         """
-        self.device = device
-        arguments = get_cfg(
-            overrides={
-                "task": "detect",
-                "mode": "val",
-                "imgsz": imgsz,
-                "batch": batch,
-                "data": str(data_yaml),
-                "conf": CONFIDENCE,
-                "iou": NMS_IOU,
-                "nms": False,
-                "rect": False,  # square letterbox: what an exported model with a fixed input sees
-                "plots": False,
-                "save_json": False,
-                "workers": 0,
-                "split": "val",
-                "verbose": False,
-            }
-        )
-        with preserved_rng():
-            try:
-                self.data = check_det_dataset(str(data_yaml), autodownload=False)
-            except Exception as error:
-                raise InputError(f"{data_yaml}: {str(error).splitlines()[0]}") from error
-            dataset = build_yolo_dataset(
-                arguments, self.data["val"], batch, self.data, mode="val", rect=False, stride=32
-            )
-            loader = build_dataloader(dataset, batch, workers=0, shuffle=False, rank=-1, device=device)
-        self.images = len(dataset)
+        self.device, self.guard = device, guard
+        arguments, self.data, loader = square_loader(data_yaml, "val", imgsz=imgsz, batch=batch, device=device)
+        self.images = len(loader.dataset)
         self._validator: Any = DetectionValidator(loader, save_dir=folder, args=arguments, _callbacks={})
-        DetectionValidator._check_max_det(self._validator.args, {"val": dataset})
+        DetectionValidator._check_max_det(self._validator.args, {"val": loader.dataset})
         self._validator.device = device
         self._validator.data = self.data
         self._validator.training = True  # preprocessing as in training: no second copy in half precision
@@ -127,7 +158,7 @@ class Evaluator:
             OffGrid: the quantizers do not do what the policy says.
         """
         started = time.monotonic()
-        assert_on_grid(model, quantized_layers)
+        self.guard(model, quantized_layers)
         set_head(model)
         validator = self._validator
         with preserved_rng(), evaluation_mode(model), torch.no_grad():

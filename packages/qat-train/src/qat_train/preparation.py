@@ -1,13 +1,16 @@
 """From a specification to a model that is ready to train: data, detector, policy, evaluator, references."""
 
 import copy
+import functools
 import hashlib
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import attrs
 import torch
+from torch import Tensor, nn
 from ultralytics.utils.torch_utils import select_device
 
 import qat_artifacts
@@ -24,8 +27,16 @@ from qat_train.detector import (
 )
 from qat_train.environment import use_threads
 from qat_train.errors import InputError, ResourceError, SpecError
-from qat_train.evaluator import Evaluator
-from qat_train.insertion import describe_layers, initialise_scales, insert_quantizers, learn_scales
+from qat_train.evaluator import Evaluator, calibration_images
+from qat_train.insertion import (
+    assert_on_grid,
+    describe_layers,
+    initialise_scales,
+    insert_quantizers,
+    learn_scales,
+    scale_parameters,
+)
+from qat_train.peers import Peer, assert_peer_on_grid, load_peer
 from qat_train.policy import assign_bits, load_policy
 from qat_train.references import ReferenceKey, find_references, store_references
 from qat_train.run import EvaluationBlock, QuantizationBlock, References, ScaleBlock
@@ -48,14 +59,29 @@ class Prepared:
     evaluator: Evaluator
     evaluation: EvaluationBlock
     device: torch.device
+    peer: Peer | None  # whose quantizers they are, where they are not ours
 
     def quantize(self, model: Any) -> None:
         """Insert quantizers into `model` and set its scales; nothing in a floating-point run."""
-        if self.quantization.quantized_layers:
+        if self.peer is not None:
+            self.peer.insert(model, self.bits, self.spec.quantization, self._calibration_images)
+        elif self.quantization.quantized_layers:
             insert_quantizers(model, self.bits, self.spec.quantization.granularity)
             initialise_scales(model, self.spec.quantization.init)
             if self.spec.quantization.learned:
                 learn_scales(model)
+
+    def guard(self, model: Any) -> None:
+        """Raise OffGrid where `model` does not use its quantized weights."""
+        self.evaluator.guard(model, self.quantization.quantized_layers)
+
+    def scale_parameters(self, model: Any) -> list[nn.Parameter]:
+        """Learned scales of a quantized model."""
+        return scale_parameters(model) if self.peer is None else self.peer.scales(model)
+
+    def _calibration_images(self) -> Iterable[Tensor]:
+        training = self.spec.training
+        return calibration_images(self.data.yaml, imgsz=training.imgsz, batch=training.batch, device=self.device)
 
 
 def prepare(spec: RunSpec, *, folder: Path, threads: int, pretrain: bool = False) -> Prepared:
@@ -81,12 +107,18 @@ def prepare(spec: RunSpec, *, folder: Path, threads: int, pretrain: bool = False
         reparameterise(model)
     make_trainable(model)
     model.to(device)
+    peer = _peer(spec)
     evaluator = Evaluator(
-        data.yaml, imgsz=spec.training.imgsz, batch=2 * spec.training.batch, device=device, folder=folder
+        data.yaml,
+        imgsz=spec.training.imgsz,
+        batch=2 * spec.training.batch,
+        device=device,
+        folder=folder,
+        guard=assert_on_grid if peer is None else functools.partial(assert_peer_on_grid, peer),
     )
     require_all_images("validation", evaluator.images, data.view.val.images, data.path)
     use_threads(threads)
-    bits, quantization = _plan_quantization(spec, model)
+    bits, quantization = _plan_quantization(spec, model, peer)
     return Prepared(
         spec=spec,
         data=data,
@@ -98,7 +130,25 @@ def prepare(spec: RunSpec, *, folder: Path, threads: int, pretrain: bool = False
         evaluator=evaluator,
         evaluation=evaluator.describe(set_head(model)),
         device=device,
+        peer=peer,
     )
+
+
+def _peer(spec: RunSpec) -> Peer | None:
+    """The peer that the specification asks for, after a look at the keys it is given.
+
+    Raises:
+        SpecError: a key that the library has no counterpart of, or an intervention that needs our codes.
+        ResourceError: the library is not installed.
+    """
+    key = spec.quantization
+    if key.quantizer == "qat-train":
+        return None
+    if refused := sorted(set(spec.interventions) - {"distillation"}):
+        raise SpecError(f"[interventions] {', '.join(refused)}: needs quantization.quantizer = 'qat-train'")
+    peer = load_peer(key.quantizer)
+    peer.check(key)
+    return peer
 
 
 def require_all_images(split: str, found: int, listed: int, dataset: Path) -> None:
@@ -132,20 +182,25 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def _plan_quantization(spec: RunSpec, model: Any) -> tuple[dict[str, int | None], QuantizationBlock]:
+def _plan_quantization(spec: RunSpec, model: Any, peer: Peer | None) -> tuple[dict[str, int | None], QuantizationBlock]:
     key = spec.quantization
     bits: dict[str, int | None] = {}
-    if key.enabled:
+    own_choice = peer is not None and peer.choose is not None
+    if peer is not None and peer.choose is not None:
+        bits = peer.choose(model)
+    elif key.enabled:
         bits = assign_bits(load_policy(key.policy), convolution_sites(model), key.bits)
         if not any(bits.values()):
             raise SpecError(f"quantization.policy = {key.policy!r} quantizes no layer of this model")
+    activations = peer.activation_bits if peer is not None else None
     block = QuantizationBlock(
-        mode=f"w{key.bits}a16" if key.enabled else "fp32",
-        library="nvidia-modelopt" if key.enabled else "none",
+        mode=f"w{key.bits}a{activations or 16}" if key.enabled else "fp32",
+        library=("nvidia-modelopt" if peer is None else peer.library) if key.enabled else "none",
         weight_bit_width=key.bits if key.enabled else None,
+        activation_bit_width=activations,
         granularity=key.granularity,
         scale=ScaleBlock(init=key.init, learned=key.learned, lr=key.scale_lr if key.learned else None),
-        policy=policy_label(key.policy) if key.enabled else "none",
+        policy="the library's own" if own_choice else policy_label(key.policy) if key.enabled else "none",
         layers=describe_layers(model, bits),
     )
     return bits, block

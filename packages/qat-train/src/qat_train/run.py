@@ -116,12 +116,15 @@ class ScaleBlock:
 
 @attrs.frozen(kw_only=True)
 class QuantizationBlock:
-    """What was quantized, and how. Activations never are."""
+    """What was quantized, and how. Activations never are, but by Ultralytics' own INT8 training, a row to compare with.
+
+    `library`: "nvidia-modelopt" holds our quantizers; the names after it are peers.
+    """
 
     mode: str
-    library: Literal["nvidia-modelopt", "none"]
+    library: Literal["nvidia-modelopt", "none", "nvidia-modelopt, stock", "torch.ao", "brevitas", "ultralytics"]
     weight_bit_width: int | None
-    activation_bit_width: None = None
+    activation_bit_width: int | None = None
     granularity: Literal["per-channel", "per-tensor"]
     scale: ScaleBlock
     policy: str

@@ -22,7 +22,6 @@ from qat_train.detector import class_width, save_pt
 from qat_train.environment import git_state, versions
 from qat_train.errors import Diverged, ResourceError, SpecError, TrainError
 from qat_train.evaluator import hash_weights
-from qat_train.insertion import assert_on_grid
 from qat_train.policy import load_policy
 from qat_train.preparation import Prepared, measure_references, prepare, require_all_images
 from qat_train.run import EpochRecord, Files, ModelBlock, References, Run, TrainingBlock
@@ -78,6 +77,7 @@ def execute(
         folder=out,
         threads=threads,
         report=report,
+        scale_parameters=prepared.scale_parameters,
         check_images=lambda found: require_all_images(
             "training", found, prepared.data.view.train.images, prepared.data.path
         ),
@@ -144,6 +144,8 @@ def spec_identity(spec: RunSpec, *, pretrain: bool) -> str:
     body["model"]["checkpoint"] = (
         qat_artifacts.sha256_file(checkpoint) if checkpoint.is_file() else spec.model.checkpoint
     )
+    if spec.quantization.quantizer == "qat-train":
+        del body["quantization"]["quantizer"]  # a run that was begun before the key existed goes on
     if spec.quantization.enabled:
         rules = load_policy(spec.quantization.policy).rules  # not the path: a file may move, and its content may change
         body["quantization"]["policy"] = [qat_artifacts.unstructure(rule) for rule in rules]
@@ -217,14 +219,14 @@ def _record(prepared: Prepared, threads: int) -> Run:
         evaluation=prepared.evaluation,
         references=References(fp32=None, ptq=None),
         series=spec.run.series,
-        versions=versions(),
+        versions=versions("brevitas") if prepared.peer else versions(),
     )
 
 
 def _save_final(run: Run, prepared: Prepared, trainer: QatTrainer, folder: Path) -> None:
     models: dict[str, Any] = {"raw": trainer.model} | ({"ema": trainer.ema.ema} if trainer.ema else {})
     for model in models.values():
-        assert_on_grid(model, run.quantization.quantized_layers)
+        prepared.guard(model)
     checkpoint = Checkpoint(
         run_id=run.run_id,
         kind="final",

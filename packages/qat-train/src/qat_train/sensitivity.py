@@ -73,6 +73,10 @@ def scan(spec: RunSpec, out: Path, *, bits_high: int, budget: float | None, thre
             else "quantization.bits = 32 quantizes nothing; set 2 to 7"
         )
     with _memory():
+        if key.quantizer != "qat-train":
+            raise SpecError(
+                f"quantization.quantizer = {key.quantizer!r}: damage is measured on our own grid, 'qat-train'"
+            )
         prepared = prepare(spec, folder=out / "ultralytics", threads=threads)
         plan = _plan(prepared, budget)
         record = _previous(out, _record(prepared))

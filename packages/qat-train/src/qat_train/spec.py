@@ -74,7 +74,10 @@ class TrainingKey:
 
 @attrs.frozen(kw_only=True)
 class QuantizationKey:
-    """[quantization]: 2 to 8 bits, or 32 for a floating-point run. `scale_lr` is that of a learned amax."""
+    """[quantization]: 2 to 8 bits, or 32 for a floating-point run. `scale_lr` is that of a learned amax.
+
+    `quantizer`: ours, or that of a peer to compare with (see `qat_train.peers`).
+    """
 
     bits: int = 4
     granularity: Literal["per-channel", "per-tensor"] = "per-channel"
@@ -82,6 +85,7 @@ class QuantizationKey:
     learned: bool = False
     scale_lr: float = attrs.field(default=1e-5, validator=_positive)
     policy: str = "default"
+    quantizer: Literal["qat-train", "modelopt", "torch-ao", "brevitas", "ultralytics"] = "qat-train"
 
     def __attrs_post_init__(self) -> None:
         if self.bits != 32 and not 2 <= self.bits <= 8:

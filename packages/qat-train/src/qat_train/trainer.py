@@ -21,7 +21,7 @@ from qat_train.averaging import EmaSchedule, NoEma, build_ema, schedule
 from qat_train.environment import use_threads
 from qat_train.errors import Diverged, ResourceError
 from qat_train.evaluator import Evaluator
-from qat_train.insertion import keep_scales_positive, scale_parameters
+from qat_train.insertion import keep_scales_positive
 from qat_train.interventions import build as build_interventions
 from qat_train.metrics import write_metrics
 from qat_train.oscillation import Tracker
@@ -53,6 +53,7 @@ class RunContext:
     folder: Path
     threads: int
     report: Callable[[EpochRecord, int], None]
+    scale_parameters: Callable[[Any], list[torch.nn.Parameter]]
     check_images: Callable[[int], None]  # refuses a training loader that left images out
     teacher: Any = None  # the floating-point starting model, for interventions
     records: list[EpochRecord] = attrs.field(factory=list)
@@ -111,7 +112,7 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
     def build_optimizer(self, model: Any, **options: Any) -> Any:
         """Ultralytics' optimizer, with learned scales in a group of their own: it would decay them like weights."""
         optimizer = super().build_optimizer(model=model, **options)
-        if scales := scale_parameters(model):
+        if scales := self.context.scale_parameters(model):
             theirs = {id(amax) for amax in scales}
             for group in optimizer.param_groups:
                 group["params"] = [p for p in group["params"] if id(p) not in theirs]
