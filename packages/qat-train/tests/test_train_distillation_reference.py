@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from qat_train.interventions.distillation import Distillation
+from qat_train.interventions.teacher import Teacher
 
 
 class Head(nn.Module):
@@ -78,7 +79,7 @@ def test_value_and_gradients_equal_the_definition(overwrites, strength, progress
     x = images()
     expected, double = expected_loss(student, teacher, x)
     (strength * expected).backward()
-    intervention = Distillation(student, strength, teacher)
+    intervention = Distillation(student, strength, Teacher(teacher))
     student(x)
     found = intervention.loss(x, progress)
     found.backward()
@@ -92,7 +93,7 @@ def test_value_and_gradients_equal_the_definition(overwrites, strength, progress
 def test_a_student_like_its_teacher_pays_nothing():
     _, teacher = pair()
     student = copy.deepcopy(teacher).eval()
-    intervention = Distillation(student, 1.0, teacher)
+    intervention = Distillation(student, 1.0, Teacher(teacher))
     student(images())
     assert intervention.loss(images(), 0.5).item() == 0
 
@@ -106,7 +107,7 @@ def test_maps_in_another_unit_cost_the_same():
             for network in (student, teacher):
                 network.model[3].weight.mul_(unit)
                 network.model[3].bias.mul_(unit)
-        intervention = Distillation(student, 1.0, teacher)
+        intervention = Distillation(student, 1.0, Teacher(teacher))
         student(images())
         values.append(intervention.loss(images(), 0.5).item())
     assert values[0] == pytest.approx(values[1], rel=1e-5)
@@ -115,7 +116,7 @@ def test_maps_in_another_unit_cost_the_same():
 def test_the_teacher_learns_nothing_and_stays_in_evaluation_mode():
     student, teacher = pair()
     before = copy.deepcopy(teacher.state_dict())
-    intervention = Distillation(student, 1.0, teacher)
+    intervention = Distillation(student, 1.0, Teacher(teacher))
     student(images())
     intervention.loss(images(), 0.5).backward()
     assert all(p.grad is None for p in teacher.parameters())
@@ -126,7 +127,7 @@ def test_the_teacher_learns_nothing_and_stays_in_evaluation_mode():
 def test_the_student_passes_once_a_step():
     """A second pass would move its batch norms twice."""
     student, teacher = pair()
-    intervention = Distillation(student, 1.0, teacher)
+    intervention = Distillation(student, 1.0, Teacher(teacher))
     for step in range(3):
         student(images(step))
         before = copy.deepcopy(student.state_dict())
@@ -138,7 +139,7 @@ def test_the_student_passes_once_a_step():
 
 def test_each_step_takes_the_maps_of_its_own_images():
     student, teacher = pair()
-    intervention = Distillation(student, 1.0, teacher)
+    intervention = Distillation(student, 1.0, Teacher(teacher))
     for step in range(3):
         x = images(step, count=2 + step)
         expected, _ = expected_loss(student, teacher, x)
@@ -155,7 +156,7 @@ def test_the_student_keeps_its_parameters_and_its_output():
     student.eval()
     before = {name: value.clone() for name, value in student.state_dict().items()}
     out = student(images()).item()
-    Distillation(student, 1.0, teacher)
+    Distillation(student, 1.0, Teacher(teacher))
     assert set(student.state_dict()) == set(before)
     assert [name for name, _ in student.named_parameters()] == [name for name, _ in Network().named_parameters()]
     assert student(images()).item() == out
@@ -164,7 +165,7 @@ def test_the_student_keeps_its_parameters_and_its_output():
 def test_a_student_can_be_copied_between_steps():
     """Averages and checkpoints copy the model between steps."""
     student, teacher = pair()
-    intervention = Distillation(student, 1.0, teacher)
+    intervention = Distillation(student, 1.0, Teacher(teacher))
     student(images())
     expected = intervention.loss(images(), 0.5).item()
     copied = copy.deepcopy(student)

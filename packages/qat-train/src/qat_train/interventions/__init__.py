@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from torch import nn
 
 from qat_train.interventions.base import Intervention
+from qat_train.interventions.teacher import Teacher
 from qat_train.oscillation import Tracker
 
 __all__ = ["Intervention", "build"]
@@ -26,7 +27,8 @@ def build(
         teacher: the floating-point starting model in evaluation mode, where one is kept.
     """
     made: dict[str, Intervention] = {}
+    asked = None if teacher is None else Teacher(teacher)
     for name in sorted(strengths):
         module = importlib.import_module(f"{__name__}.{name}")
-        made[name] = module.build(model=model, tracker=tracker, teacher=teacher, strength=strengths[name])
+        made[name] = module.build(model=model, tracker=tracker, teacher=asked, strength=strengths[name])
     return made

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from qat_train.interventions.base import Intervention
+from qat_train.interventions.teacher import Teacher
 
 
 class Distillation(Intervention):
@@ -17,13 +18,13 @@ class Distillation(Intervention):
 
     needs_teacher = True
 
-    def __init__(self, model: Any, strength: float, teacher: Any) -> None:
+    def __init__(self, model: Any, strength: float, teacher: Teacher) -> None:
         self._strength = strength
         self._teacher = teacher
         self._student_maps: list[Tensor] = []
         self._teacher_maps: list[Tensor] = []
         model.model[-1].register_forward_pre_hook(self._see_student)
-        teacher.model[-1].register_forward_pre_hook(self._see_teacher)
+        teacher.head.register_forward_pre_hook(self._see_teacher)
 
     def _see_student(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         if torch.is_grad_enabled():
@@ -34,8 +35,7 @@ class Distillation(Intervention):
 
     def loss(self, images: Tensor, progress: float) -> Tensor | None:
         """The term of the batch that the student has just seen."""
-        with torch.no_grad():
-            self._teacher(images)
+        self._teacher.look(images)
         parts = [
             (student.float() - teacher.float()).square().mean() / teacher.float().square().mean()
             for student, teacher in zip(self._student_maps, self._teacher_maps, strict=True)
@@ -45,7 +45,7 @@ class Distillation(Intervention):
         return total
 
 
-def build(*, model: nn.Module, teacher: nn.Module | None, strength: float, **_: Any) -> Distillation:
+def build(*, model: nn.Module, teacher: Teacher | None, strength: float, **_: Any) -> Distillation:
     """`strength`: weight beside the task's mean loss of an image."""
     assert teacher is not None, "the trainer keeps a teacher for an intervention that needs one"
     return Distillation(model, strength, teacher)
