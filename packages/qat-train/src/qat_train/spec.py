@@ -155,9 +155,9 @@ class RunSpec:
 
 
 def intervention_names() -> tuple[str, ...]:
-    """Interventions that ship with this package: the modules of `qat_train.interventions` that have a class `Arm`."""
+    """Interventions that ship with this package: the modules of `qat_train.interventions` but for what they share."""
     folder = importlib.resources.files("qat_train") / "interventions"
-    helpers = ("__init__", "annealing", "base")
+    helpers = ("__init__", "annealing", "base", "teacher")
     names = (item.name.removesuffix(".py") for item in folder.iterdir() if item.name.endswith(".py"))
     return tuple(sorted(name for name in names if name not in helpers))
 
