@@ -151,6 +151,14 @@ def test_synth_then_prepare_then_check(tmp_path):
             ],
         ),
         ("check", ["  Examples:", "    qat-data check runs/ladder/data/0123456789ab", "    qat-data check coco"]),
+        (
+            "evaluate",
+            [
+                "  Examples:",
+                "    qat-data evaluate --dataset data --detections detections.json --out coco_eval.json",
+                "    qat-data evaluate --annotations instances_val2017.json --detections detections.json",
+            ],
+        ),
         ("synth", ["  Example:", "    qat-data synth --out shapes --images 192 --seed 0"]),
     ],
 )

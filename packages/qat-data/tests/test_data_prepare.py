@@ -59,7 +59,7 @@ def test_two_roots_give_the_same_bytes(coco, tmp_path):
     one = prepared(coco, tmp_path / "one")
     two = prepare(read_coco(CocoLayout(root=elsewhere / "coco")), tmp_path / "two", Request())
     assert one.fingerprint == two.fingerprint
-    for name in ("data.yaml", "train.txt", "val.txt", *(f"labels/train/{i:06d}.txt" for i in TRAIN_IDS)):
+    for name in ("data.yaml", "train.txt", "val.txt", "val.json", *(f"labels/train/{i:06d}.txt" for i in TRAIN_IDS)):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 

@@ -100,6 +100,11 @@ def test_splits_with_different_categories_are_refused(coco):
         read(coco)
 
 
+def test_one_annotation_file_serves_both_splits(coco):
+    data = read_coco(CocoLayout(root=coco.path, val_json="annotations/instances_train2017.json", val_dir="train2017"))
+    assert [i.image_id for i in data.val] == [i.image_id for i in data.train]
+
+
 def test_a_missing_or_broken_file_is_named(coco):
     file = coco.path / "annotations" / "instances_val2017.json"
     file.write_text("{ not json")

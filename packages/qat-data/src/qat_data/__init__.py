@@ -11,11 +11,15 @@
 
 from qat_data.check import Checked, check_any, check_prepared, check_source
 from qat_data.coco import CocoLayout, read_coco
-from qat_data.errors import DataError, RequestError
+from qat_data.detections import Detection, Detections, read_detections
+from qat_data.errors import DataError, MissingPackage, RequestError
+from qat_data.evaluate import evaluate
+from qat_data.evaluation import Evaluation
 from qat_data.prepare import Request, prepare
 from qat_data.records import Dataset
 from qat_data.sources import SourceData, SourceImage
 from qat_data.synth import synthesize
+from qat_data.truth import GroundTruth, read_annotations, read_truth
 from qat_data.yolo import read_yolo
 
 __all__ = [
@@ -23,6 +27,11 @@ __all__ = [
     "CocoLayout",
     "DataError",
     "Dataset",
+    "Detection",
+    "Detections",
+    "Evaluation",
+    "GroundTruth",
+    "MissingPackage",
     "Request",
     "RequestError",
     "SourceData",
@@ -30,8 +39,12 @@ __all__ = [
     "check_any",
     "check_prepared",
     "check_source",
+    "evaluate",
     "prepare",
+    "read_annotations",
     "read_coco",
+    "read_detections",
+    "read_truth",
     "read_yolo",
     "synthesize",
 ]

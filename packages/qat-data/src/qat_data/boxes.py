@@ -1,6 +1,7 @@
-"""One box at a time: from pixels to a YOLO label, or the reason why it is none."""
+"""One box at a time: as a YOLO label and as an evaluation counts it, or the reason why it is neither."""
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Literal
 
@@ -50,3 +51,47 @@ def to_label(index: int, box: Sequence[float], width: float, height: float) -> L
         (y2 - y1) / height,
         clipped=moved > tolerance,
     )
+
+
+FARTHEST = 1e9  # pixels; beyond any image, and far from where the area of a box overflows
+
+
+@attrs.frozen
+class TruthBox:
+    """One object as an evaluation counts it: left, top, width, height in pixels as annotated, not clipped.
+
+    `area` in square pixels decides the object's size class; in COCO it is that of the mask. Detections that lie in a
+    crowd are not counted.
+    """
+
+    category_id: int
+    box: tuple[float, float, float, float]
+    area: float
+    crowd: bool = False
+
+
+def box_fault(box: Sequence[float]) -> str | None:
+    """Why a box (left, top, width, height) has no intersection over union with others; None where it has.
+
+    Evaluators answer all the same. A side of 0 is no fault: such a box overlaps nothing, and COCO counts it.
+    """
+    _, _, wide, high = box
+    if not all(math.isfinite(v) for v in box):
+        return "is not finite"
+    if wide < 0 or high < 0:
+        return "has a negative size"
+    if max(abs(v) for v in box) > FARTHEST:
+        return f"reaches beyond {FARTHEST:.0e} pixels"
+    if wide and high and wide * high < sys.float_info.min:
+        return "has an area that underflows"  # 0 / 0 as its overlap, which passes every threshold
+    return None
+
+
+def to_truth(category_id: int, box: Sequence[float], area: float | None, *, crowd: bool) -> TruthBox | None:
+    """An annotated box as it is counted, or None where `box_fault` finds one; without an area, that of the box."""
+    if box_fault(box):
+        return None
+    left, top, wide, high = box
+    if area is None or not math.isfinite(area) or area < 0:
+        area = wide * high
+    return TruthBox(category_id, (left, top, wide, high), area, crowd)

@@ -92,6 +92,12 @@ def check_prepared(file: Path) -> Checked:
         faults.append(f"{file}: fingerprint does not follow from those of its splits")
     if not (file.parent / dataset.data_yaml).is_file():
         faults.append(f"{file.parent / dataset.data_yaml}: missing")
+    if kept := dataset.val_annotations:
+        annotations = file.parent / kept.file
+        if not annotations.is_file():
+            faults.append(f"{annotations}: missing")
+        elif qat_artifacts.sha256_file(annotations) != kept.sha256:
+            faults.append(f"{annotations}: its content changed since the data set was prepared")
     return Checked(
         path=str(file.parent),
         format="prepared",

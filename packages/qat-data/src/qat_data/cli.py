@@ -8,11 +8,13 @@ import click
 
 import qat_artifacts
 from qat_artifacts import Exit
-from qat_data.errors import DataError, RequestError
+from qat_data.errors import DataError, MissingPackage, RequestError
+from qat_data.matching import CHOICES
 
 FAILURES: dict[type[Exception], Exit] = {
     RequestError: Exit.USAGE,
     DataError: Exit.INPUT,
+    MissingPackage: Exit.ENVIRONMENT,
     qat_artifacts.ArtifactError: Exit.INPUT,
     OSError: Exit.ENVIRONMENT,
 }
@@ -33,6 +35,11 @@ Examples:
 _SYNTH_EXAMPLES = """\b
 Example:
   qat-data synth --out shapes --images 192 --seed 0
+"""
+_EVALUATE_EXAMPLES = """\b
+Examples:
+  qat-data evaluate --dataset data --detections detections.json --out coco_eval.json
+  qat-data evaluate --annotations instances_val2017.json --detections detections.json
 """
 
 
@@ -125,6 +132,43 @@ def synth(out: Path, images: int, val_images: int | None, as_json: bool, **optio
     numbers = {"train_images": images, "val_images": val_images or max(1, images // 3), **options}
     synthesize(out, **numbers, progress=_progress)
     click.echo(qat_artifacts.dumps({"coco_root": str(out), **numbers}) if as_json else f"{out}\n", nl=False)
+
+
+@cli.command(epilog=_EVALUATE_EXAMPLES)
+@click.option("--dataset", type=click.Path(path_type=Path), help="A prepared folder, or its dataset.json.")
+@click.option("--annotations", type=click.Path(dir_okay=False, path_type=Path),
+              help="A COCO annotation file instead: all its images.")  # fmt: skip
+@click.option("--detections", type=click.Path(dir_okay=False, path_type=Path), required=True,
+              help="COCO results: a list of {image_id, category_id, bbox [x, y, w, h] in pixels, score}.")  # fmt: skip
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The coco_eval.json to write.")
+@click.option("--evaluator", type=click.Choice(CHOICES), default="auto", show_default=True,
+              help="auto: the faster one where it is installed; both give the same numbers.")  # fmt: skip
+@json_option
+def evaluate(  # noqa: PLR0917  # click passes options by name
+    dataset: Path | None, annotations: Path | None, detections: Path, out: Path | None, evaluator: str, as_json: bool
+) -> None:
+    """COCO metrics of detections on the val split of a prepared data set: AP, AR, by size and by class."""
+    from qat_data.detections import read_detections
+    from qat_data.evaluate import evaluate as count
+    from qat_data.text import describe_evaluation
+    from qat_data.truth import read_annotations, read_truth
+
+    if dataset is not None and annotations is None:
+        truth = read_truth(dataset)
+    elif annotations is not None and dataset is None:
+        truth = read_annotations(annotations)
+    else:
+        raise RequestError("exactly one of --dataset and --annotations is needed")
+    found = read_detections(detections, truth)
+    evaluation = count(truth, found, evaluator=evaluator, progress=_progress)
+    if out is not None:
+        qat_artifacts.write(out, evaluation, inputs=[*truth.files, detections])
+    if as_json:
+        click.echo(qat_artifacts.dumps(qat_artifacts.unstructure(evaluation)), nl=False)
+        return
+    click.echo(describe_evaluation(evaluation))
+    if out is not None:
+        click.echo(str(out))
 
 
 def main() -> None:

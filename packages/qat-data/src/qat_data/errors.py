@@ -7,3 +7,7 @@ class DataError(Exception):
 
 class RequestError(Exception):
     """The request contradicts itself or names something that is not there."""
+
+
+class MissingPackage(Exception):
+    """An optional package that was asked for is not installed."""

@@ -21,6 +21,7 @@ from qat_data.publish import published_folder
 from qat_data.records import Class, Dataset, Dropped, File, LeftOut, Selection, Split
 from qat_data.selection import select
 from qat_data.sources import SourceData, SourceImage, refuse_repeated, view_name
+from qat_data.truth import write_truth
 
 Progress = Callable[[str], None]
 
@@ -239,6 +240,7 @@ def prepare(data: SourceData, out: Path, request: Request, progress: Progress = 
             train=splits["train"],
             val=splits["val"],
             val_images_in_train=shared,
+            val_annotations=write_truth(folder / "val.json", data, val.images),
         )
         qat_artifacts.write(folder / "dataset.json", record)
     return record

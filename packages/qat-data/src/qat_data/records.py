@@ -90,8 +90,21 @@ class Split:
 
 
 @attrs.frozen(kw_only=True)
+class Annotations:
+    """A COCO annotation file beside dataset.json: objects, and the crowds among them that nothing has to find."""
+
+    file: str
+    sha256: str
+    objects: int = attrs.field(validator=_count)
+    crowds: int = attrs.field(validator=_count)
+
+
+@attrs.frozen(kw_only=True)
 class Dataset:
-    """The artifact qat-data/dataset. `val_images_in_train` images of val are in train too, byte for byte."""
+    """The artifact qat-data/dataset. `val_images_in_train` images of val are in train too, byte for byte.
+
+    `val_annotations` is what `qat-data evaluate` counts; a folder prepared before that command existed has none.
+    """
 
     SCHEMA: ClassVar[str] = "qat-data/dataset"
     VERSION: ClassVar[str] = "1.0"
@@ -106,6 +119,7 @@ class Dataset:
     train: Split
     val: Split
     val_images_in_train: int = attrs.field(default=0, validator=_count)
+    val_annotations: Annotations | None = None
 
     def __attrs_post_init__(self) -> None:
         if [c.index for c in self.classes] != list(range(len(self.classes))):

@@ -5,14 +5,18 @@ from pathlib import Path
 
 import attrs
 
-from qat_data.boxes import Label, Reason
+from qat_data.boxes import Label, Reason, TruthBox
 from qat_data.errors import DataError
 from qat_data.records import Class, Source
 
 
 @attrs.frozen(kw_only=True)
 class SourceImage:
-    """One image as its annotation file describes it; `size` (width, height) in pixels where that file states one."""
+    """One image as its annotation file describes it; `size` (width, height) in pixels where that file states one.
+
+    `truth` is what an evaluation counts: crowds and boxes without area are in it, though they are no labels. It is kept
+    for the val split of a COCO source.
+    """
 
     image_id: str
     file_name: str
@@ -20,6 +24,7 @@ class SourceImage:
     size: tuple[int, int] | None
     labels: tuple[Label, ...]
     dropped: tuple[Reason, ...]
+    truth: tuple[TruthBox, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

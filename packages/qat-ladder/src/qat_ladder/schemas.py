@@ -11,6 +11,7 @@ import msgspec
 # schema id -> where the class lives; resolved by name because some of these modules are heavy to import
 OWNERS = {
     "qat-data/dataset": "qat_data:Dataset",
+    "qat-data/evaluation": "qat_data:Evaluation",
     "qat-train/run": "qat_train.run:Run",
     "qat-train/references": "qat_train.references:StoredReferences",
     "qat-train/checkpoint": "qat_train.checkpoint:Checkpoint",
