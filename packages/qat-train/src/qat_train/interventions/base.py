@@ -8,8 +8,6 @@ from torch import Tensor
 class Intervention:
     """Does nothing at any of its moments. `progress` is the share of the training's steps that are done, in [0, 1)."""
 
-    needs_teacher = False
-
     def loss(self, images: Tensor, progress: float) -> Tensor | None:
         """A term beside the task's mean loss of a batch, a scalar; None adds none. The model has just seen `images`."""
         return None

@@ -16,8 +16,6 @@ from qat_train.interventions.teacher import Teacher
 class Distillation(Intervention):
     """Adds strength · mean over levels of MSE(student, teacher) / mean(teacher²)."""
 
-    needs_teacher = True
-
     def __init__(self, model: Any, strength: float, teacher: Teacher) -> None:
         self._strength = strength
         self._teacher = teacher

@@ -51,8 +51,6 @@ def soft_label_loss(student: dict[str, Tensor], teacher: dict[str, Tensor]) -> T
 class SoftLabels(Intervention):
     """Adds strength · mean over heads of `soft_label_loss`."""
 
-    needs_teacher = True
-
     def __init__(self, model: Any, strength: float, teacher: Teacher) -> None:
         self._strength = strength
         self._teacher = teacher
