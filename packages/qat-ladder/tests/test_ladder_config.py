@@ -1,15 +1,20 @@
 """Composition of the configuration: order, origins, and every fault at once."""
 
+import json
 from pathlib import Path
 
 import pytest
 import tomli
 from hypothesis import given
 from hypothesis import strategies as st
+from invoke import Context
 
+from qat_ladder import tasks
 from qat_ladder.compose import compose, parse_setting, render
+from qat_ladder.dataset import image_counts
 from qat_ladder.errors import ConfigError
-from qat_ladder.flags import choice, parse_methods, parse_seeds
+from qat_ladder.flags import choice, expand_methods, parse_methods, parse_seeds
+from qat_ladder.layout import Root
 
 
 def test_later_layers_win_and_each_key_knows_its_origin(request_for, tmp_path):
@@ -234,3 +239,54 @@ def test_a_missing_file_of_config_is_named(request_for, tmp_path):
     with pytest.raises(ConfigError) as found:
         request_for(config=(str(tmp_path / "none.toml"),)).resolve("baseline")
     assert str(found.value) == f"--config {tmp_path / 'none.toml'}: there is no such file"
+
+
+def test_patterns_of_methods_stand_for_the_names_in_their_files(project):
+    assert expand_methods(["ema", "learned*", "ema", "b?"], project) == [
+        *("ema", "learned", "learned+ema", "learned+ema+bn", "learned+ema+qc", "bn"),
+    ]
+    with pytest.raises(
+        ConfigError, match=r"--methods peeers-\*: no method in configs/methods matches \(there: baseline"
+    ):
+        expand_methods(["peeers-*"], project)
+
+
+def test_peers_are_compared_with_every_file_that_is_there(project, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tasks, "PROJECT", project)
+    for path in (project / "configs" / "methods").glob("peer-*.toml"):
+        path.unlink()
+    task = tasks.collection()["compare.peers"]
+    flags = {"root": str(tmp_path / "runs"), "seeds": "0", "dry_run": True}
+    with pytest.raises(SystemExit) as ended:
+        task.body(Context(), **flags)
+    assert ended.value.code == 2
+    assert "error: --methods peer-*: no method in configs/methods matches" in capsys.readouterr().err
+    for name in ("peer-a", "peer-a-ema"):
+        row = name.replace("-ema", "+ema")
+        text = f'[method]\nname = "{row}"\nweights = "raw"\ncorrection = false\n'
+        (project / "configs" / "methods" / f"{name}.toml").write_text(text)
+    with pytest.raises(SystemExit) as ended:
+        task.body(Context(), **flags)
+    assert ended.value.code == 0
+    assert "methods    baseline, ema, ema+qc, peer-a, peer-a+ema; seeds 0" in capsys.readouterr().out
+
+
+COCO = {"images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2}, {"id": 3}], "annotations": [{"id": 1}], "categories": []}
+
+
+def test_images_are_counted_before_they_are_prepared_as_far_as_files_say(request_for, tmp_path):
+    def counts(**flags):
+        return image_counts(request_for(**flags).resolve("baseline").config, Root(tmp_path / "runs"), "")
+
+    assert counts() == (192, 64)
+    assert counts(settings=("data.train_images=100", 'data.val_images="all"')) == (100, 64)
+    data = {"coco_root": str(tmp_path), "profile": "full"}
+    assert counts(**data) is None
+    (tmp_path / "annotations").mkdir()
+    for split, images in (("train", COCO["images"]), ("val", COCO["images"][:2])):
+        path = tmp_path / "annotations" / f"instances_{split}2017.json"
+        path.write_text(json.dumps(COCO | {"images": images}))
+    assert counts(**data) == (3, 2)
+    assert counts(**data | {"settings": ("data.train_images=2",)}) == (2, 2)
+    path.write_text("[]")
+    assert counts(**data) is None

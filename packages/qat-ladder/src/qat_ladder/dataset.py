@@ -4,6 +4,9 @@ import json
 import shutil
 from pathlib import Path
 
+import msgspec
+
+import qat_artifacts
 from qat_ladder.config import Config
 from qat_ladder.errors import ConfigError
 from qat_ladder.launch import Say, call
@@ -18,6 +21,40 @@ def draw(out: Path, numbers: dict[str, int]) -> Path:
     if not out.exists():
         call("qat-data", "synth", "--out", out, *(str(part) for k, v in numbers.items() for part in (f"--{k}", v)))
     return out
+
+
+class _Annotations(msgspec.Struct):
+    """Of a COCO file: how many images it lists. The other hundreds of megabytes are skipped, not built."""
+
+    images: list[msgspec.Raw]
+
+
+def image_counts(config: Config, root: Root, fingerprint: str) -> tuple[int, int] | None:
+    """Training and validation images: of the prepared data; before that as many as are asked for and there are.
+
+    None where nobody can say: a YOLO data.yaml that is not prepared yet, or annotations that are missing or no COCO.
+    """
+    file = root.data(fingerprint) / "dataset.json"
+    if fingerprint and file.exists():
+        found = qat_artifacts.loads(file.read_bytes())
+        return found["train"]["images"], found["val"]["images"]
+    data = config.data
+    if config.demo:
+        there = (DEMO["images"], DEMO["val-images"])
+    else:
+        try:
+            train, val = (
+                len(msgspec.json.decode((Path(data.coco_root) / name).read_bytes(), type=_Annotations).images)
+                for name in (data.train_json, data.val_json)
+            )
+        except (OSError, msgspec.MsgspecError):
+            return None
+        there = (train, val)
+    train, val = (
+        min(asked, number) if isinstance(asked, int) else number
+        for asked, number in zip((data.train_images, data.val_images), there, strict=True)
+    )
+    return train, val
 
 
 def prepare_arguments(config: Config, source: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """Flags of the ladder tasks: strings as invoke gives them, checked here so that a wrong one exits 2, not 1."""
 
 import difflib
+import fnmatch
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
@@ -53,6 +54,26 @@ def parse_methods(text: str) -> list[str]:
     if not names:
         raise ConfigError(f"--methods {text!r}: expected names separated by commas, such as baseline,ema,ema+qc")
     return names
+
+
+def expand_methods(names: Iterable[str], project: Path) -> list[str]:
+    """Method names; a pattern such as `peer-*` stands for the names in configs/methods that it matches, sorted.
+
+    Raises:
+        ConfigError: a pattern matches none.
+    """
+    found: dict[str, None] = {}
+    for name in names:
+        if not set(name) & set("*?["):
+            found[name] = None
+            continue
+        layers = [read_layer(path, "method") for path in (project / "configs" / "methods").glob("*.toml")]
+        there = sorted(str(flatten(layer.content).get("method.name", Path(layer.origin).stem)) for layer in layers)
+        matching = fnmatch.filter(there, name)
+        if not matching:
+            raise ConfigError(f"--methods {name}: no method in configs/methods matches (there: {', '.join(there)})")
+        found |= dict.fromkeys(matching)
+    return list(found)
 
 
 def _refuse_identity(layer: Layer) -> None:

@@ -11,7 +11,7 @@ from qat_artifacts import Exit
 from qat_ladder.cells import Clock, Trajectory, finish, train
 from qat_ladder.compose import Resolved
 from qat_ladder.config import Config
-from qat_ladder.dataset import DEMO, prepare
+from qat_ladder.dataset import image_counts, prepare
 from qat_ladder.errors import ConfigError, LadderError
 from qat_ladder.estimate import START_UP, seconds_per_epoch, spell
 from qat_ladder.flags import Request
@@ -121,10 +121,11 @@ def _estimate(request: Request, runs: list[Trajectory], images: tuple[int, int] 
 
 
 def _epochs(root: Root, run: Trajectory) -> int:
-    return epochs_done(root, _cells(run)[0])
+    return epochs_done(root, cells_from(run)[0])
 
 
-def _cells(run: Trajectory) -> list[Cell]:
+def cells_from(run: Trajectory) -> list[Cell]:
+    """The rows of a training run, as the plan holds them."""
     return [
         Cell(
             variant=run.variant,
@@ -138,20 +139,17 @@ def _cells(run: Trajectory) -> list[Cell]:
     ]
 
 
-def _counts(config: Config, root: Root, fingerprint: str) -> tuple[int, int] | None:
-    """Training and validation images: of the prepared data, or as many as the drawn data or the numbers say."""
-    file = root.data(fingerprint) / "dataset.json"
-    if fingerprint and file.exists():
-        found = qat_artifacts.loads(file.read_bytes())
-        return found["train"]["images"], found["val"]["images"]
-    asked = (config.data.train_images, config.data.val_images)
-    if config.demo:
-        train, val = (
-            min(a, d) if isinstance(a, int) else d
-            for a, d in zip(asked, (DEMO["images"], DEMO["val-images"]), strict=True)
-        )
-        return train, val
-    return None
+def resolve_rows(request: Request) -> list[Resolved]:
+    """The configuration of each method asked for.
+
+    Raises:
+        ConfigError: every fault at once, or a method is another than its file says.
+    """
+    methods = [request.resolve(name) for name in request.methods]
+    for asked, method in zip(request.methods, methods, strict=True):
+        if method.config.method.name != asked:
+            raise ConfigError(f"--methods {asked}: its file names itself {method.config.method.name!r}")
+    return methods
 
 
 def run_stage(request: Request) -> int:
@@ -160,10 +158,7 @@ def run_stage(request: Request) -> int:
     Raises:
         LadderError: before the first cell, or for a reason that every cell shares.
     """
-    methods = [request.resolve(name) for name in request.methods]
-    for asked, method in zip(request.methods, methods, strict=True):
-        if method.config.method.name != asked:
-            raise ConfigError(f"--methods {asked}: its file names itself {method.config.method.name!r}")
+    methods = resolve_rows(request)
     root = Root(request.root)
     config = methods[0].config
     new = make_plan(methods, request.seeds, request.trajectory)
@@ -175,15 +170,15 @@ def run_stage(request: Request) -> int:
         raise ConfigError(f"--resume must: {root.plan} does not hold all of these cells; use --resume auto to add them")
     if request.dry_run:
         known = old.data_fingerprint if old else ""
-        print(describe(request, plan, methods, runs, _counts(config, root, known)))
-        for cell in (cell for run in runs for cell in _cells(run)):
+        print(describe(request, plan, methods, runs, image_counts(config, root, known)))
+        for cell in (cell for run in runs for cell in cells_from(run)):
             print(f"  {line(cell_status(root, cell))}, from trajectory {cell.arm}")
         return Exit.OK
     with held(root):
         fingerprint = prepare(config, root, old.data_fingerprint if old else "", say)
         override = request.gate_override or plan.gate_override
         plan = attrs.evolve(plan, data_fingerprint=fingerprint, gate_override=override)
-        say(describe(request, plan, methods, runs, _counts(config, root, fingerprint)))
+        say(describe(request, plan, methods, runs, image_counts(config, root, fingerprint)))
         if config.demo:
             demo_weights(request, Path(config.model.checkpoint))
         checkpoint = starting_checkpoint(config, root, fingerprint, say)

@@ -21,7 +21,7 @@ task: Callable[..., Callable[[Any], Any]] = _task  # invoke publishes no types
 
 HELP = {
     "seeds": "Seeds of the training runs, separated by commas.",
-    "methods": "Rows of the comparison; names of files in configs/methods.",
+    "methods": "Rows of the comparison; names of files in configs/methods, or patterns such as 'learned*'.",
     "profile": "tiny, demo, smoke, short or full; demo without --coco-root, smoke with it.",
     "coco-root": "A folder in COCO2017 layout or a YOLO data.yaml; drawn data without it.",
     "checkpoint": "Starting weights, a .pt file of Ultralytics.",
@@ -74,13 +74,13 @@ def request(variant: str, **flags: Any) -> "Request":
     Raises:
         ConfigError: a flag is not what it may be.
     """
-    from qat_ladder.flags import Request, choice, parse_methods, parse_seeds
+    from qat_ladder.flags import Request, choice, expand_methods, parse_methods, parse_seeds
 
     return Request(
         variant=variant,
         project=project(),
         seeds=parse_seeds(flags.get("seeds", "0")),
-        methods=parse_methods(flags.get("methods", "baseline")),
+        methods=expand_methods(parse_methods(flags.get("methods", "baseline")), project()),
         profile=flags.get("profile", ""),
         coco_root=flags.get("coco_root", ""),
         checkpoint=flags.get("checkpoint", ""),
