@@ -24,6 +24,7 @@ OWNERS = {
     "qat-gate/decision": "qat_gate:Decision",
     "ladder/plan": "qat_ladder.plan:Plan",
     "ladder/request": "qat_ladder.request:RunRequest",
+    "ladder/campaign": "qat_ladder.campaign.file:Campaign",
 }
 
 HEADER = {

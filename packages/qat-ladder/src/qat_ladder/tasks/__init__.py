@@ -5,7 +5,7 @@ from pathlib import Path
 from invoke import Collection
 
 from qat_ladder import upkeep
-from qat_ladder.tasks import attribution, config, data, gate, ladder, pretrain, sensitivity
+from qat_ladder.tasks import attribution, campaign, compare, config, data, gate, ladder, pretrain, sensitivity
 from qat_ladder.tasks.doctor import doctor
 from qat_ladder.tasks.frame import guard
 from qat_ladder.tasks.report import report
@@ -16,7 +16,8 @@ PROJECT = Path.cwd()  # the folder that holds configs/; the root's tasks.py name
 def collection() -> Collection:
     """Every task."""
     root = Collection(
-        *(part.collection() for part in (ladder, attribution, sensitivity, pretrain, gate, data, config)),
+        *(part.collection() for part in (ladder, attribution, compare, campaign, sensitivity)),
+        *(part.collection() for part in (pretrain, gate, data, config)),
         *upkeep.collections(guard, PROJECT),
     )
     root.add_task(report)

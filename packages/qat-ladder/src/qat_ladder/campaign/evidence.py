@@ -1,0 +1,213 @@
+"""What the run roots of a campaign show, as qat-report and qat-train wrote it down; no statistic is computed anew."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import attrs
+from cattrs import override
+
+import qat_artifacts
+from qat_ladder.campaign.file import Block
+from qat_ladder.campaign.speed import RunView
+from qat_ladder.layout import Root
+
+
+@attrs.frozen(kw_only=True)
+class _Interval:
+    low: float
+    high: float
+    level: float
+
+
+@attrs.frozen(kw_only=True)
+class Paired:
+    """Differences of final values, paired by seed."""
+
+    n: int
+    mean: float
+    interval: _Interval | None
+
+
+@attrs.frozen(kw_only=True)
+class Cell:
+    """A method over seeds, as in comparison.json."""
+
+    variant: str
+    method: str
+    seeds: tuple[int, ...]
+    counted_seeds: tuple[int, ...]
+    mean: float | None
+    minimum: float | None
+    maximum: float | None
+    std: float | None
+    worst: float | None
+    delta_fp32: float | None
+    delta_baseline: Paired | None
+    classes: dict[str, str]
+
+
+@attrs.frozen(kw_only=True)
+class _Row:
+    variant: str
+    method: str
+    seed: int
+    run_class: Annotated[str, override(rename="class")]
+    final_value: float | None
+    summary: str
+
+
+@attrs.frozen(kw_only=True)
+class _Comparison:
+    SCHEMA: ClassVar[str] = "qat-report/comparison"
+    VERSION: ClassVar[str] = "1.0"
+
+    rows: tuple[_Row, ...]
+    cells: tuple[Cell, ...]
+    verdict: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class _References:
+    fp32: float | None
+    ptq: float | None
+
+
+@attrs.frozen(kw_only=True)
+class _Quantization:
+    mode: str
+
+
+@attrs.frozen(kw_only=True)
+class _Files:
+    run_json: str
+
+
+@attrs.frozen(kw_only=True)
+class _Summary:
+    SCHEMA: ClassVar[str] = "qat-report/run-summary"
+    VERSION: ClassVar[str] = "1.0"
+
+    trajectory_id: str
+    quantization: _Quantization
+    metrics: _References
+    artifacts: _Files
+
+
+@attrs.frozen(kw_only=True)
+class Result:
+    """One seed of a row. `counted`: it enters the mean. `seconds` of its training run, which other rows may share."""
+
+    method: str
+    seed: int
+    final_value: float | None
+    counted: bool
+    mode: str
+    fp32: float | None
+    ptq: float | None
+    trajectory: str
+    seconds: float | None
+
+
+@attrs.frozen(kw_only=True)
+class Evidence:
+    """Of one block. `comparison` is None before its first row; `results` in the order of the cells."""
+
+    block: Block
+    comparison: Path | None
+    cells: tuple[Cell, ...] = ()
+    results: tuple[Result, ...] = ()
+    verdict: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def of(self, method: str) -> list[Result]:
+        """Results of one row, by seed."""
+        return [result for result in self.results if result.method == method]
+
+    def planned(self, method: str) -> set[int]:
+        """Seeds that the campaign asks for."""
+        return {seed for rows in self.block.rows if method in rows.methods for seed in rows.seeds}
+
+    def missing(self) -> dict[str, list[int]]:
+        """Planned seeds of each row that there is no summary of."""
+        found: dict[str, list[int]] = {}
+        for method in dict.fromkeys(method for rows in self.block.rows for method in rows.methods):
+            seeds = self.planned(method) - {result.seed for result in self.of(method)}
+            if seeds:
+                found[method] = sorted(seeds)
+        return found
+
+    def best(self) -> Cell | None:
+        """The quantized row with the highest mean of those whose every planned seed counts."""
+        floating = {result.method for result in self.results if result.mode == "fp32"}
+        whole = [
+            cell
+            for cell in self.cells
+            if cell.method not in floating
+            and cell.mean is not None
+            and set(cell.counted_seeds) == set(cell.seeds) | self.planned(cell.method)
+        ]
+        return max(whole, key=lambda cell: cell.mean or 0.0, default=None)
+
+    def references(self, name: str) -> list[tuple[float, tuple[str, ...]]]:
+        """Values of a reference, "fp32" or "ptq", each with the rows that it is the reference of; most rows first."""
+        rows: dict[float, dict[str, None]] = {}
+        for result in self.results:
+            value = getattr(result, name)
+            if value is not None and (name == "fp32" or result.mode != "fp32"):
+                rows.setdefault(value, {})[result.method] = None
+        return sorted(((value, tuple(of)) for value, of in rows.items()), key=lambda pair: (-len(pair[1]), pair[0]))
+
+    def seconds(self) -> list[float]:
+        """Of each training run, once."""
+        return list({r.trajectory: r.seconds for r in self.results if r.seconds is not None}.values())
+
+
+def gather(root: Path, blocks: Iterable[Block]) -> list[Evidence]:
+    """The evidence of each block below the root of a campaign.
+
+    Raises:
+        ArtifactError: a comparison, summary or run cannot be read; the text names the file.
+    """
+    return [_of_block(block, Root(root / block.name)) for block in blocks]
+
+
+def _of_block(block: Block, root: Root) -> Evidence:
+    path = root.path / "comparison.json"
+    if not path.exists():
+        return Evidence(block=block, comparison=None)
+    found = qat_artifacts.read_view(path, _Comparison)
+    cells = tuple(cell for cell in found.cells if cell.variant == block.variant)
+    rows = [row for row in found.rows if row.variant == block.variant]
+    results = [_result(row, cell, root) for cell in cells for row in _rows_of(cell, rows)]
+    return Evidence(
+        block=block,
+        comparison=path,
+        cells=cells,
+        results=tuple(results),
+        verdict=found.verdict,
+        notes=found.notes,
+    )
+
+
+def _rows_of(cell: Cell, rows: Sequence[_Row]) -> list[_Row]:
+    return sorted((row for row in rows if row.method == cell.method), key=lambda row: row.seed)
+
+
+def _result(row: _Row, cell: Cell, root: Root) -> Result:
+    path = root.path / row.summary
+    summary = qat_artifacts.read_view(path, _Summary)
+    run = path.parent / summary.artifacts.run_json
+    seconds = qat_artifacts.read_view(run, RunView).seconds if run.exists() else None
+    return Result(
+        method=row.method,
+        seed=row.seed,
+        final_value=row.final_value,
+        counted=row.seed in cell.counted_seeds,
+        mode=summary.quantization.mode,
+        fp32=summary.metrics.fp32,
+        ptq=summary.metrics.ptq,
+        trajectory=summary.trajectory_id,
+        seconds=seconds or None,
+    )

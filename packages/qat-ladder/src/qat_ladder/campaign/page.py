@@ -1,0 +1,221 @@
+"""campaign.md: the numbers as qat-report and qat-train wrote them, and findings in the comparison's own words."""
+
+import html
+import os
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import qat_artifacts
+from qat_ladder.campaign.evidence import Cell, Evidence, Paired, gather
+from qat_ladder.campaign.figure import finals_svg
+from qat_ladder.campaign.file import Block, Campaign
+from qat_ladder.campaign.units import settings_of
+from qat_ladder.estimate import spell
+
+_ABSENT = "–"
+_COLUMNS = (
+    "row", "counted", "final mean", "min to max", "std", "worst", "Δ FP32", "Δ baseline [95 %]", "classes", "per run",
+)  # fmt: skip
+_LEGEND = (
+    "Numbers are mAP50-95 after the last epoch and the row's correction. Counted: seeds in the mean, of those planned. "
+    "Δ baseline is paired by seed; its interval is the percentile bootstrap of comparison.json. Bold: the highest mean "
+    "of the quantized rows whose planned seeds all count; that it is the highest does not say that it is better. Rows "
+    "of one training run share its time."
+)
+
+
+def write_report(campaign: Campaign, root: Path, out: Path) -> Path:
+    """Write campaign.md, and for each block that has results BLOCK/comparison.json and BLOCK/finals.svg below `out`.
+
+    Args:
+        campaign: as its record says.
+        root: of the campaign.
+        out: a folder; it is made.
+
+    Returns:
+        The page.
+
+    Raises:
+        ArtifactError: of a block: a comparison, summary or run that cannot be read.
+    """
+    found = gather(root, campaign.blocks)
+    for evidence in found:
+        if evidence.comparison is None:
+            continue
+        folder = out / evidence.block.name
+        qat_artifacts.write_bytes(folder / "comparison.json", evidence.comparison.read_bytes())
+        qat_artifacts.write_text(folder / "finals.svg", finals_svg(evidence, f"Final mAP50-95, {_title(evidence)}"))
+    page = out / "campaign.md"
+    qat_artifacts.write_text(page, render(campaign, found, root))
+    return page
+
+
+def render(campaign: Campaign, found: Sequence[Evidence], root: Path) -> str:
+    """The page."""
+    parts = [
+        f"# Campaign {campaign.name}\n",
+        _code([_shell(["invoke", "campaign.run", *campaign.command, "--root", _near(root)])]),
+        _overview(found),
+        *(part for evidence in found for part in _block(evidence, root)),
+    ]
+    return "\n".join(parts)
+
+
+def _title(evidence: Evidence) -> str:
+    return evidence.block.title or evidence.block.name
+
+
+def _overview(found: Sequence[Evidence]) -> str:
+    rows = []
+    for evidence in found:
+        best = evidence.best()
+        baseline = next((cell for cell in evidence.cells if cell.method == "baseline"), None)
+        runs = evidence.seconds()
+        rows.append(
+            (
+                f"{_title(evidence)}",
+                _values(evidence, "fp32"),
+                _values(evidence, "ptq"),
+                _metric(baseline.mean if baseline else None),
+                best.method if best else _ABSENT,
+                _metric(best.mean if best else None),
+                _paired(best.delta_baseline if best else None),
+                f"{len(runs)}, {spell(sum(runs))}" if runs else "0",
+            )
+        )
+    columns = ("block", "FP32", "PTQ", "baseline", "best row", "its mean", "Δ baseline [95 %]", "training runs")
+    return _table(columns, rows)
+
+
+def _values(evidence: Evidence, name: str) -> str:
+    return ", ".join(_metric(value) for value, _ in evidence.references(name)) or _ABSENT
+
+
+def _block(evidence: Evidence, root: Path) -> list[str]:
+    block = evidence.block
+    missing = [f"{row} seed {', '.join(map(str, seeds))}" for row, seeds in evidence.missing().items()]
+    parts = [f"## {_escape(_title(evidence))}\n", _code(_commands(block, root))]
+    if evidence.comparison is not None:
+        best = evidence.best()
+        rows = [*_reference_rows(evidence), *(_row(cell, evidence) for cell in evidence.cells)]
+        parts += [
+            _table(_COLUMNS, rows, marked=best.method if best else None),
+            f"{_LEGEND}\n",
+            f"![Final mAP50-95 of every seed]({block.name}/finals.svg)\n",
+            _bullets(evidence.verdict),
+        ]
+    if missing:
+        parts.append(f"Planned and not there: {_escape('; '.join(missing))}.\n")
+    if evidence.comparison is not None:
+        parts.append(f"[comparison.json]({block.name}/comparison.json)\n")
+        parts += ["Notes:\n", _bullets(evidence.notes)] if evidence.notes else []
+    return parts
+
+
+def _reference_rows(evidence: Evidence) -> list[tuple[str, ...]]:
+    made = []
+    for name, text in (("fp32", "FP32, not quantized"), ("ptq", "PTQ, before training")):
+        found = evidence.references(name)
+        for value, rows in found:
+            of = f": {', '.join(rows)}" if len(found) > 1 else ""
+            made.append((f"{text}{of}", _ABSENT, _metric(value), *(_ABSENT,) * (len(_COLUMNS) - 3)))
+    return made
+
+
+def _row(cell: Cell, evidence: Evidence) -> tuple[str, ...]:
+    seeds = set(cell.seeds) | evidence.planned(cell.method)
+    times = [result.seconds for result in evidence.of(cell.method) if result.seconds is not None]
+    several = cell.minimum is not None and cell.maximum is not None and len(cell.counted_seeds) > 1
+    return (
+        cell.method,
+        f"{len(cell.counted_seeds)} of {len(seeds)}",
+        _metric(cell.mean),
+        f"{_metric(cell.minimum)} to {_metric(cell.maximum)}" if several else _ABSENT,
+        _metric(cell.std),
+        _metric(cell.worst),
+        _delta(cell.delta_fp32),
+        _paired(cell.delta_baseline),
+        _classes(cell),
+        f"{sum(times) / len(times):.0f} s" if times else _ABSENT,
+    )
+
+
+def _classes(cell: Cell) -> str:
+    found = list(cell.classes.values())
+    return ", ".join(f"{found.count(name)} {name}" for name in dict.fromkeys(found)) or "no comparable run"
+
+
+def _metric(value: float | None) -> str:
+    return _ABSENT if value is None else f"{value:.4f}"
+
+
+def _delta(value: float | None) -> str:
+    return _ABSENT if value is None else f"{value:+.4f}"
+
+
+def _paired(found: Paired | None) -> str:
+    if found is None:
+        return _ABSENT
+    span = found.interval
+    interval = f" [{_delta(span.low)}, {_delta(span.high)}]" if span else ""
+    return f"{_delta(found.mean)}{interval} (n = {found.n})"
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, marked: str | None = None) -> str:
+    """A table in GitHub's dialect; the row that begins with `marked` is bold."""
+    lines = [columns, ("---",) * len(columns)]
+    for row in rows:
+        bold = "**" if row[0] == marked else ""
+        lines.append([f"{bold}{_escape(text)}{bold}" for text in row])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _escape(text: str) -> str:
+    """Text that Markdown shows as it is, also in a table."""
+    return re.sub(r"([\\`*\[\]|~]|(?<!\w)_|_(?!\w))", r"\\\1", html.escape(" ".join(text.split()), quote=False))
+
+
+def _bullets(sentences: Iterable[str]) -> str:
+    return "".join(f"- {_escape(text)}\n" for text in sentences)
+
+
+def _code(lines: Iterable[str]) -> str:
+    return "".join(f"    {line}\n" for line in lines)
+
+
+def _commands(block: Block, root: Path) -> list[str]:
+    """What does the same without a campaign: a ladder for each list of rows."""
+    flags = (("--coco-root", block.coco_root), ("--checkpoint", block.checkpoint), ("--profile", block.profile))
+    given = [(flag, value) for flag, value in flags if value]
+    given += [("--set", text) for text in settings_of(block, expanded=False)]
+    given.append(("--root", _near(root / block.name)))
+    return [
+        _shell(
+            [
+                *("invoke", f"ladder.{block.variant[-1]}", "--seeds", ",".join(map(str, rows.seeds))),
+                *("--methods", ",".join(rows.methods)),
+                *(word for pair in given for word in pair),
+            ]
+        )
+        for rows in block.rows
+    ]
+
+
+def _near(path: Path) -> str:
+    """A path as whoever stands in the working directory writes it."""
+    here = Path.cwd()
+    return os.path.relpath(path, here) if path.absolute().is_relative_to(here) else str(path)
+
+
+def _shell(words: Iterable[str]) -> str:
+    """A command line in which $NAME is what the shell fills in."""
+    return " ".join(map(_word, words))
+
+
+def _word(word: str) -> str:
+    plain = word.replace("$", "")
+    if shlex.quote(plain) == plain:
+        return word
+    return f'"{word}"' if "$" in word else shlex.quote(word)
