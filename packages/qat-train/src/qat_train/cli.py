@@ -11,13 +11,15 @@ import click
 import qat_artifacts
 from qat_artifacts import Exit
 from qat_train.environment import prepare_environment, quiet_stdout
-from qat_train.errors import Diverged, InputError, ResourceError, SpecError
+from qat_train.errors import Diverged, InputError, NotProven, ResourceError, SpecError
+from qat_train.export.commands import COMMANDS
 
 FAILURES: dict[type[Exception], Exit] = {
     SpecError: Exit.USAGE,
     InputError: Exit.INPUT,
     qat_artifacts.ArtifactError: Exit.INPUT,
     Diverged: Exit.CELL_FAILED,
+    NotProven: Exit.CELL_FAILED,
     ResourceError: Exit.ENVIRONMENT,
     OSError: Exit.ENVIRONMENT,
 }
@@ -175,6 +177,10 @@ def sensitivity(spec_path: Path, out: Path, bits_high: int, budget: float | None
 
         record = scan(spec, out, bits_high=bits_high, budget=budget, threads=threads)
     _show(record, describe(record), as_json)
+
+
+for command in COMMANDS:
+    cli.add_command(command)
 
 
 def _show(record: qat_artifacts.Record, text: str, as_json: bool) -> None:

@@ -19,3 +19,7 @@ class Diverged(TrainError):
 
 class ResourceError(TrainError):
     """The device, memory or an installed package does not suffice (exit 7)."""
+
+
+class NotProven(TrainError):
+    """An exported model is not the trained one within the tolerances (exit 6); its files are kept to look at."""
