@@ -11,6 +11,7 @@ import qat_artifacts
 from qat_ladder.campaign.file import Block
 from qat_ladder.campaign.speed import RunView
 from qat_ladder.layout import Root
+from qat_ladder.stage import compare, summaries
 
 
 @attrs.frozen(kw_only=True)
@@ -162,6 +163,22 @@ class Evidence:
     def seconds(self) -> list[float]:
         """Of each training run, once."""
         return list({r.trajectory: r.seconds for r in self.results if r.seconds is not None}.values())
+
+
+def refresh(root: Path, blocks: Iterable[Block]) -> None:
+    """Have the comparison of each block written anew that lacks a summary, or holds one that has changed since.
+
+    A stage writes it after its last row; one that was killed, or is at work, has rows that are not in it yet.
+
+    Raises:
+        LadderError: qat-report refuses the summaries of a block.
+    """
+    for block in blocks:
+        own = Root(root / block.name)
+        path = own.path / "comparison.json"
+        there = {qat_artifacts.sha256_file(file) for part in summaries(own) for file in part.rglob("run_summary.json")}
+        if there and (not path.exists() or there - {ref.sha256 for ref in qat_artifacts.read_header(path).inputs}):
+            compare(own)
 
 
 def gather(root: Path, blocks: Iterable[Block]) -> list[Evidence]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import qat_artifacts
-from qat_ladder.campaign.evidence import Cell, Evidence, Paired, gather
+from qat_ladder.campaign.evidence import Cell, Evidence, Paired, gather, refresh
 from qat_ladder.campaign.figure import finals_svg
 from qat_ladder.campaign.file import Block, Campaign
 from qat_ladder.campaign.units import settings_of
@@ -32,20 +32,23 @@ def write_report(campaign: Campaign, root: Path, out: Path) -> Path:
     Args:
         campaign: as its record says.
         root: of the campaign.
-        out: a folder; it is made.
+        out: a folder, which is made; or the root itself.
 
     Returns:
         The page.
 
     Raises:
         ArtifactError: of a block: a comparison, summary or run that cannot be read.
+        LadderError: qat-report refuses the summaries of a block.
     """
+    refresh(root, campaign.blocks)
     found = gather(root, campaign.blocks)
     for evidence in found:
         if evidence.comparison is None:
             continue
         folder = out / evidence.block.name
-        qat_artifacts.write_bytes(folder / "comparison.json", evidence.comparison.read_bytes())
+        if folder.resolve() != evidence.comparison.parent.resolve():
+            qat_artifacts.write_bytes(folder / "comparison.json", evidence.comparison.read_bytes())
         qat_artifacts.write_text(folder / "finals.svg", finals_svg(evidence, f"Final mAP50-95, {_title(evidence)}"))
     page = out / "campaign.md"
     qat_artifacts.write_text(page, render(campaign, found, root))

@@ -100,7 +100,8 @@ class Speeds:
     def left(self, unit: Unit) -> float | None:
         """Seconds that a unit has left, start-up included; 0 of one that is done, None where nobody can say.
 
-        A correction counts as one epoch of training: it sees each image once and is evaluated twice.
+        A correction counts as one epoch of training: it sees each image once and is evaluated twice. Not in it is what
+        a block does once: preparing its data, and fine-tuning where their classes are not the checkpoint's.
         """
         if unit.state() == "done":
             return 0.0

@@ -127,7 +127,7 @@ def status(_context: Any, root: str = _ROOT, json: bool = False) -> None:
     guard(body)
 
 
-@task(help={"root": _HELP["root"], "out": "Folder of campaign.md; ROOT/report without it."})
+@task(help={"root": _HELP["root"], "out": "Folder of campaign.md and of a folder for each block; the root without it."})
 def report(_context: Any, root: str = _ROOT, out: str = "") -> None:
     """Write campaign.md with a table and a plot of every block, and each block's comparison.json.
 
@@ -138,7 +138,7 @@ def report(_context: Any, root: str = _ROOT, out: str = "") -> None:
         from qat_ladder.campaign.page import write_report
         from qat_ladder.campaign.running import recorded
 
-        print(write_report(recorded(Path(root)), Path(root), Path(out) if out else Path(root) / "report"))
+        print(write_report(recorded(Path(root)), Path(root), Path(out or root)))
         return Exit.OK
 
     guard(body)
