@@ -34,8 +34,8 @@ def trace(network: Network, *, imgsz: int) -> onnx.ModelProto:
     """The graph with placeholders for weights and biases, for any number of square images of one size.
 
     Inputs and outputs:
-        images (batch, 3, imgsz, imgsz) in [0, 1] -> output0 (batch, min(max_det, anchors), 6): rows of x1, y1, x2, y2 in
-        pixels, score, class, best first.
+        images (batch, 3, imgsz, imgsz) in [0, 1] -> output0 (batch, min(max_det, anchors), 6), best first: x1, y1, x2,
+        y2 in pixels, score, class.
     """
     model = deploy(network)
     with torch.no_grad():

@@ -100,14 +100,14 @@ def read_packed(path: Path) -> Network:
         InputError: no safetensors, no manifest, another major version, or tensors other than the manifest says; the
             text names the file and the layer.
     """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
     try:
         with safe_open(path, framework="numpy") as file:
             manifest = _manifest(file.metadata() or {}, path)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
     except SafetensorError as error:
         raise InputError(f"{path}: no whole safetensors file: {error}") from error
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
     layers = []
     try:
         for convolution in manifest.layers:
