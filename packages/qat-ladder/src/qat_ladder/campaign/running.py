@@ -81,8 +81,8 @@ def run_campaign(
             say(f"\n[{number} of {len(waiting)}] {unit.name}: {', '.join(unit.request.methods)}{_clock(left)}")
             try:
                 code = _work_on(unit)
-            except LadderError as error:
-                if error.code in _STOPPED:
+            except (LadderError, qat_artifacts.ArtifactError) as error:
+                if isinstance(error, LadderError) and error.code in _STOPPED:
                     raise
                 faults[unit.name] = str(error)
                 hopeless.add(arm)
