@@ -27,8 +27,7 @@ def make_detector(*, bits=4, policy="default", granularity="per-channel", archit
         if isinstance(module, torch.nn.BatchNorm2d):
             module.weight.data.uniform_(-1.2, 1.2, generator=generator)
             module.bias.data.uniform_(-0.3, 0.3, generator=generator)
-            module.running_mean.uniform_(-0.3, 0.3, generator=generator)
-            module.running_var.uniform_(0.2, 0.5, generator=generator)
+    settle_statistics(model, torch.rand(8, 3, 64, 64, generator=generator))
     for level in getattr(model.model[-1], "one2one_cv3", ()):
         level[-1].bias.data.uniform_(-4.0, 0.0, generator=generator)  # scores worth comparing
     reparameterise(model)
@@ -38,6 +37,20 @@ def make_detector(*, bits=4, policy="default", granularity="per-channel", archit
     insert_quantizers(model, widths, granularity)
     initialise_scales(model, "mse")
     return model.eval(), sum(width is not None for width in widths.values())
+
+
+@torch.no_grad()
+def settle_statistics(model, images):
+    """Batch norm statistics of these images: without them the signal of random weights dies on its way, and the output
+    of a whole network says nothing about its layers.
+    """
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    model.train()(images)
+    for norm in norms:
+        norm.momentum = 0.03
+    model.eval()
 
 
 def describe(model):

@@ -47,16 +47,27 @@ def test_no_detections_is_no_error():
     assert (agreement.detections, agreement.box_error_px, agreement.score_error) == (0, 0.0, 0.0)
 
 
-@given(st.permutations(range(6)), st.integers(0, 5))
+def rows_of(scores):
+    return np.array([[i, i, i, i, score, i % 2] for i, score in enumerate(scores)], dtype=np.float32)
+
+
+@given(st.permutations(range(6)), st.integers(0, 4))
 def test_selection_is_compared_as_a_set(order, missing):
-    rows = np.array([[i, i, i, i, 0.5, i % 2] for i in range(6)], dtype=np.float32)  # all of equal score
+    rows = rows_of([0.9, 0.9, 0.9, 0.5, 0.5, 0.06])  # equal scores may come in any order
     assert reselected(rows[list(order)], rows) == 0
     assert reselected(np.delete(rows, missing, axis=0), rows) == 1
     other = rows.copy()
     other[missing, 0] += 0.5
-    assert reselected(rows, other) == 2
+    assert reselected(other, rows) == 2
     other[missing, 4] = rows[missing, 4] = 0.01  # below the threshold nothing is compared
-    assert reselected(rows, other) == 0
+    assert reselected(other, rows) == 0
+
+
+def test_of_equal_scores_at_the_end_of_a_selection_either_may_be_in_it():
+    candidates = rows_of([0.9, 0.5, 0.5, 0.5])
+    assert reselected(candidates[[0, 1, 2]], candidates[[0, 1, 3]]) == 0
+    assert reselected(candidates[[0, 1]], candidates[[0, 1, 3]]) == 1
+    assert reselected(candidates[[1, 2, 3]], candidates[[0, 1, 3]]) == 2
 
 
 def test_batches_add_up():

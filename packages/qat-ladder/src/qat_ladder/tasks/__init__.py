@@ -5,7 +5,19 @@ from pathlib import Path
 from invoke import Collection
 
 from qat_ladder import upkeep
-from qat_ladder.tasks import attribution, campaign, compare, config, data, gate, ladder, pretrain, sensitivity
+from qat_ladder.tasks import (
+    attribution,
+    campaign,
+    compare,
+    config,
+    data,
+    export,
+    gate,
+    ladder,
+    predict,
+    pretrain,
+    sensitivity,
+)
 from qat_ladder.tasks.doctor import doctor
 from qat_ladder.tasks.frame import guard
 from qat_ladder.tasks.report import report
@@ -17,7 +29,7 @@ def collection() -> Collection:
     """Every task."""
     root = Collection(
         *(part.collection() for part in (ladder, attribution, compare, campaign, sensitivity)),
-        *(part.collection() for part in (pretrain, gate, data, config)),
+        *(part.collection() for part in (pretrain, gate, data, config, export, predict)),
         *upkeep.collections(guard, PROJECT),
     )
     root.add_task(report)

@@ -116,12 +116,21 @@ def compare_batch(reference: Array, found: Array, threshold: float = THRESHOLD) 
 def reselected(rows: Array, expected: Array, threshold: float = THRESHOLD) -> int:
     """Rows above the threshold that only one of two selections holds, whatever their order.
 
+    Of rows that share the lowest selected score either selection may hold any: of these only the number counts.
+
     Args:
         rows: (detections, 6): box, score, class of one image.
         expected: likewise, selected from the very same numbers, so that equal rows are equal to the last bit.
         threshold: on the score.
     """
-    ours, theirs = (Counter(row.tobytes() for row in side[side[:, 4] > threshold]) for side in (rows, expected))
+    lowest = expected[:, 4].min(initial=1.0)
+
+    def count(side: Array) -> Counter[bytes]:
+        return Counter(
+            (row if row[4] > lowest else row[4]).tobytes() for row in side[side[:, 4] > threshold].astype(np.float32)
+        )
+
+    ours, theirs = count(rows), count(expected)
     return (ours - theirs).total() + (theirs - ours).total()
 
 

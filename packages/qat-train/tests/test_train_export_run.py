@@ -1,0 +1,390 @@
+"""The export of a run: files, proof and record; which weights a method stands for; what is refused."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import attrs
+import numpy as np
+import onnx
+import pytest
+import torch
+
+import qat_artifacts
+from qat_artifacts import Exit
+from qat_train.checkpoint import Checkpoint
+from qat_train.cli import FAILURES, cli
+from qat_train.correction_task import load as open_task
+from qat_train.errors import InputError, NotProven, SpecError
+from qat_train.export.exporting import export_run
+from qat_train.export.folding import fold_detector
+from qat_train.export.graph import checked_bytes
+from qat_train.export.latency import measure_latency
+from qat_train.export.packed import read_packed
+from qat_train.export.parity import stored_weights
+from qat_train.export.record import Export
+from qat_train.export.source import find_source
+from qat_train.export.verifying import verify_export
+from qat_train.metrics import read_metrics
+from qat_train.run import Run
+
+from .conftest import CLASSES, THREADS, draw_dataset
+from .exported import settle_statistics
+
+IDS = {"images": [40, 7, 900, 31], "categories": [3, 18]}  # as COCO has them: without order, with gaps
+
+
+def write_annotations(dataset):
+    """val.json beside a drawn data set, as `qat-data prepare` leaves it."""
+    folder = dataset.parent
+    content = {
+        "images": [{"id": i, "file_name": f"{n}.jpg", "width": 64, "height": 64} for n, i in enumerate(IDS["images"])],
+        "annotations": [],
+        "categories": [{"id": i, "name": name} for i, name in zip(IDS["categories"], CLASSES, strict=True)],
+    }
+    (folder / "val.json").write_text(json.dumps(content))
+    body = json.loads(dataset.read_text()) | {"val_annotations": {"file": "val.json", "sha256": "0", "objects": 0}}
+    dataset.write_text(json.dumps(body))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A completed run of one epoch whose random weights detect something, and its data set."""
+    from ultralytics.nn.tasks import DetectionModel
+
+    from qat_train.detector import save_pt
+    from qat_train.runner import execute
+    from qat_train.spec import DataKey, ModelKey, RunKey, RunSpec, TrainingKey
+
+    folder = tmp_path_factory.mktemp("export")
+    dataset = draw_dataset(folder / "data")
+    write_annotations(dataset)
+    torch.manual_seed(0)
+    model = DetectionModel("yolov10n.yaml", nc=len(CLASSES), verbose=False)
+    model.names = dict(enumerate(CLASSES))
+    settle_statistics(model, torch.rand(8, 3, 64, 64))
+    for level in model.model[-1].one2one_cv3:
+        level[-1].bias.data.uniform_(-3.0, -1.0)
+    save_pt(model, folder / "random.pt", train_arguments={"imgsz": 64, "task": "detect"})
+    spec = RunSpec(
+        run=RunKey(run_id="tiny/seed0", trajectory_id="tiny/seed0", seed=0),
+        model=ModelKey(variant="yolo10n", checkpoint=str(folder / "random.pt")),
+        data=DataKey(dataset=str(dataset)),
+        training=TrainingKey(epochs=1, imgsz=64, batch=4, lr0=1e-4, lrf=0.1, device="cpu"),
+    )
+    execute(spec, folder / "run", threads=THREADS, report=lambda record, epochs: None)
+    return folder / "run"
+
+
+def run_export(run, out, **changes):
+    options = {"method": "ema", "series": None, "qc": None, "dataset": None, "benchmark": False, "threads": THREADS}
+    return export_run(run, out, **(options | changes))
+
+
+def command(*arguments):
+    """Exit code of a command in this process."""
+    return qat_artifacts.run_command(lambda: cli.main([*map(str, arguments)], standalone_mode=False), FAILURES)
+
+
+@pytest.fixture(scope="module")
+def exported(finished, tmp_path_factory):
+    """(folder, standard output) of the command."""
+    out = tmp_path_factory.mktemp("files") / "export"
+    arguments = ["export", "--run", finished, "--method", "ema", "--out", out, "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "qat_train", *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return out, done.stdout
+
+
+@pytest.fixture
+def copied(exported, tmp_path):
+    """A copy of the export to damage."""
+    return shutil.copytree(exported[0], tmp_path / "copy")
+
+
+def test_standard_output_is_the_record_that_lies_beside_the_files(exported):
+    out, text = exported
+    record = qat_artifacts.read(out / "export.json", Export)
+    assert json.loads(text) == qat_artifacts.unstructure(record)
+    assert sorted(path.name for path in out.iterdir()) == [
+        "detections-torch.json",
+        "detections.json",
+        "export.json",
+        "model.onnx",
+        "model.safetensors",
+    ]
+    schemas = {ref.schema for ref in qat_artifacts.read_header(out / "export.json").inputs}
+    assert schemas == {"qat-train/run", "qat-train/checkpoint", "qat-data/dataset"}
+
+
+def test_the_export_is_proven_and_its_numbers_are_those_of_the_run(exported, finished):
+    record = qat_artifacts.read(exported[0] / "export.json", Export)
+    last = read_metrics(finished)[-1].ema
+    assert record.faults == ()
+    assert (record.series, record.weights_sha256) == ("ema", last.weights_sha256)
+    assert record.accuracy.torch.map50_95 == last.map50_95  # the very evaluator
+    assert (record.agreement.images, record.agreement.detections > 50) == (4, True)
+    assert (record.dropped_layers, len(record.layers)) == (24, 83)
+    assert [layer.name for layer in record.layers if layer.storage == "float32"] == ["model.23.dfl.conv"]
+    assert 6 * record.sizes.onnx_int4 <= record.sizes.onnx_fp32
+    assert 7 * record.sizes.packed <= record.sizes.onnx_fp32
+    assert record.sizes.onnx_int8 < record.sizes.onnx_fp16 < record.sizes.onnx_fp32
+
+
+def test_detections_have_the_original_ids_and_pixels(exported):
+    ours, theirs = (
+        json.loads((exported[0] / name).read_text()) for name in ("detections.json", "detections-torch.json")
+    )
+    assert {row["image_id"] for row in ours} == set(IDS["images"])
+    assert {row["category_id"] for row in ours} <= set(IDS["categories"])
+    assert len(ours) == len(theirs)
+    for row in ours:
+        left, top, width, height = row["bbox"]
+        assert 0 <= left <= left + width <= 64 + 1e-3
+        assert 0 <= top <= top + height <= 64 + 1e-3
+        assert 0.001 < row["score"] <= 1
+
+
+def test_ultralytics_predicts_with_the_file_unchanged(exported, finished, tmp_path, capfd):
+    image = finished.parent / "data" / "images" / "val" / "0.jpg"
+    code = command(
+        "predict",
+        "--model",
+        exported[0] / "model.onnx",
+        "--image",
+        image,
+        "--conf",
+        "0.05",
+        "--out",
+        tmp_path,
+        "--json",
+    )
+    assert code == Exit.OK
+    (found,) = json.loads(capfd.readouterr().out)
+    expected = [r for r in json.loads((exported[0] / "detections.json").read_text()) if r["image_id"] == 40]
+    expected = sorted((r["score"] for r in expected if r["score"] > 0.05), reverse=True)
+    assert [o["score"] for o in found["objects"]] == pytest.approx(expected, abs=1e-4)
+    assert {o["name"] for o in found["objects"]} <= set(CLASSES)
+    assert (tmp_path / "0.jpg").is_file()
+
+
+def test_a_prediction_of_nothing_readable_is_refused(exported, tmp_path, capfd):
+    model = exported[0] / "model.onnx"
+    assert command("predict", "--model", model, "--image", tmp_path / "none.jpg") == Exit.INPUT
+    (tmp_path / "text.jpg").write_text("no image")
+    assert command("predict", "--model", model, "--image", tmp_path / "text.jpg") == Exit.INPUT
+    (tmp_path / "text.onnx").write_text("no model")
+    assert command("predict", "--model", tmp_path / "text.onnx", "--image", exported[0] / "model.onnx") == Exit.INPUT
+    assert f"error: {tmp_path / 'none.jpg'}: no such file" in capfd.readouterr().err
+
+
+def test_exported_files_are_verified_by_each_other(exported, capfd):
+    assert command("verify-export", "--export", exported[0]) == Exit.OK
+    assert "tiny/seed0, ema (ema weights), w4a16, head one2one" in capfd.readouterr().out
+
+
+def rehash(folder):
+    """Let export.json vouch for whatever lies beside it."""
+    path = folder / "export.json"
+    content = json.loads(path.read_text())
+    content["files_sha256"] = {name: qat_artifacts.sha256_file(folder / name) for name in content["files_sha256"]}
+    path.write_text(json.dumps(content))
+
+
+def refused(folder):
+    with pytest.raises(InputError) as caught:
+        verify_export(folder)
+    return str(caught.value).removeprefix(str(folder))
+
+
+def test_a_damaged_container_exits_3_with_the_reason(copied, capfd):
+    path = copied / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert command("verify-export", "--export", copied) == Exit.INPUT
+    assert f"error: {path}: SHA-256 " in capfd.readouterr().err
+    rehash(copied)
+    assert command("verify-export", "--export", copied) == Exit.INPUT
+    assert f"error: {path}: no whole safetensors file: " in capfd.readouterr().err
+
+
+def test_an_onnx_file_with_one_other_number_is_refused(copied):
+    path = copied / "model.onnx"
+    model = onnx.load(path)
+    codes = next(i for i in model.graph.initializer if i.name == "model.1.conv.codes")
+    codes.raw_data = bytes([codes.raw_data[0] ^ 1]) + codes.raw_data[1:]
+    path.write_bytes(checked_bytes(model))
+    assert refused(copied).startswith("/model.onnx: SHA-256 ")
+    rehash(copied)
+    assert refused(copied) == "/model.onnx: values of model.1.conv are not those of the packed file"
+
+
+def test_an_onnx_file_that_is_none_or_invalid_is_refused(copied):
+    path = copied / "model.onnx"
+    model = onnx.load(path)
+    model.graph.node[-1].op_type = "NoSuchOperator"
+    for data in (b"\xff\xff not a graph", model.SerializeToString()):
+        path.write_bytes(data)
+        rehash(copied)
+        assert refused(copied).startswith("/model.onnx: no valid ONNX graph: ")
+    path.unlink()
+    assert refused(copied) == "/model.onnx: missing"
+
+
+def test_a_packed_file_of_other_weights_is_refused(copied):
+    content = json.loads((copied / "export.json").read_text())
+    (copied / "export.json").write_text(json.dumps(content | {"weights_sha256": "1" * 64}))
+    assert refused(copied).startswith("/model.safetensors: weights ")
+
+
+def test_an_export_that_is_not_the_trained_model_fails_and_says_how_far_it_is(finished, tmp_path, monkeypatch):
+    def shifted(*arguments, **options):
+        network = fold_detector(*arguments, **options)
+        layer = network.layers[5]
+        other = attrs.evolve(layer, bias=layer.bias + np.float32(0.5))
+        return attrs.evolve(network, layers=(*network.layers[:5], other, *network.layers[6:]))
+
+    monkeypatch.setattr("qat_train.export.exporting.fold_detector", shifted)
+    with pytest.raises(NotProven, match=r"the exported model is not the trained one: boxes, px: differ by "):
+        run_export(finished, tmp_path / "out")
+    assert qat_artifacts.read(tmp_path / "out" / "export.json", Export).faults
+    assert FAILURES[NotProven] == Exit.CELL_FAILED
+
+
+def test_a_record_never_vouches_for_files_of_an_export_that_failed(finished, exported, tmp_path, monkeypatch):
+    out = shutil.copytree(exported[0], tmp_path / "out")
+
+    def broken(*_arguments, **_options):
+        raise InputError("no graph")
+
+    monkeypatch.setattr("qat_train.export.exporting.trace", broken)
+    with pytest.raises(InputError, match="no graph"):
+        run_export(finished, out, method="baseline")
+    assert not (out / "export.json").exists()
+
+
+@pytest.fixture(scope="module")
+def corrected(finished, tmp_path_factory):
+    """The folder that a correction of the EMA weights would leave."""
+    folder = tmp_path_factory.mktemp("corrected") / "qc"
+    checkpoint = open_task(finished, "ema").save(folder)
+    body = {"schema": "qat-qc/correction", "version": "1.0", "created_by": "test", "run_id": "tiny/seed0"}
+    body |= {"weights": "ema", "stages": ["qc"], "checkpoint": checkpoint.name}
+    qat_artifacts.write_text(folder / "qc.json", json.dumps(body))
+    return folder
+
+
+def test_a_method_stands_for_a_series_or_its_correction(finished, corrected):
+    def source(method, **given):
+        found = find_source(finished, **({"method": method, "series": None, "qc": None} | given))
+        return found.series, found.checkpoint
+
+    own = finished / "checkpoint" / "checkpoint.json"
+    assert source("baseline") == source("mine") == ("raw", own)
+    assert source("ema") == source("learned+ema") == source("mine", series="ema") == ("ema", own)
+    for qc in (corrected, corrected / "qc.json"):
+        assert source("ema+qc", qc=qc) == ("corrected", corrected / "checkpoint.json")
+
+
+@pytest.mark.parametrize(
+    ("method", "change", "error", "text"),
+    [
+        ("ema+qc", {"qc": False}, SpecError, "method 'ema+qc' is a correction: give the folder that qat-qc wrote with"),
+        ("ema", {}, SpecError, "method 'ema' has no correction; leave --qc out or name a method that has one"),
+        ("ema+qc", {"series": "raw"}, SpecError, "method 'ema+qc' reports the averaged weights, not --series raw"),
+        ("ema+bn", {}, InputError, "has stages qc, method 'ema+bn' of tiny/seed0 needs bn"),
+        ("qc", {}, InputError, "starts from series ema, method 'qc' of tiny/seed0 needs raw"),
+        ("ema+qc", {"run_id": "other/seed0"}, InputError, "corrects run other/seed0, method 'ema+qc' of tiny/seed0"),
+    ],
+)
+def test_method_series_and_correction_must_agree(finished, corrected, tmp_path, method, change, error, text):
+    content = json.loads((corrected / "qc.json").read_text())
+    content["run_id"] = change.get("run_id", content["run_id"])
+    (tmp_path / "qc.json").write_text(json.dumps(content))
+    qc = None if change.get("qc") is False else tmp_path
+    with pytest.raises(error) as caught:
+        find_source(finished, method=method, series=change.get("series"), qc=qc)
+    assert text in str(caught.value)
+
+
+def test_an_unfinished_run_is_refused(finished, tmp_path):
+    run = qat_artifacts.read(finished / "run.json", Run)
+    qat_artifacts.write(tmp_path / "run.json", attrs.evolve(run, status="failed", error="out of memory"))
+    with pytest.raises(InputError) as caught:
+        find_source(tmp_path, method="ema", series=None, qc=None)
+    assert str(caught.value) == (
+        f"{tmp_path}: a completed run with a checkpoint is needed, this one is: failed, out of memory"
+    )
+
+
+@pytest.fixture
+def moved(finished, tmp_path):
+    """A copy of the run and its data set, which the record does not know of."""
+    shutil.copytree(finished, tmp_path / "run")
+    shutil.copytree(finished.parent / "data", tmp_path / "data")
+    run = qat_artifacts.read(tmp_path / "run" / "run.json", Run)
+    gone = attrs.evolve(run.dataset, dataset_yaml=str(tmp_path / "gone" / "data.yaml"))
+    qat_artifacts.write(tmp_path / "run" / "run.json", attrs.evolve(run, dataset=gone))
+    return tmp_path
+
+
+def failure(moved, **options):
+    with pytest.raises(InputError) as caught:
+        run_export(moved / "run", moved / "out", **options)
+    assert not (moved / "out").exists()
+    return str(caught.value)
+
+
+def test_a_data_set_that_is_gone_can_be_named_and_must_be_the_same(moved):
+    assert failure(moved) == (
+        f"{moved / 'gone'}: the run's data set is gone; give the folder where it lies now with --dataset"
+    )
+    dataset = moved / "data" / "dataset.json"
+    content = json.loads(dataset.read_text())
+    dataset.write_text(json.dumps(content | {"fingerprint": "another"}))
+    assert failure(moved, dataset=moved / "data") == f"{dataset}: data set another, the run used drawn-8-4-64"
+    dataset.write_text(json.dumps(content | {"val_annotations": None}))
+    expected = f"{dataset}: no val_annotations; prepare the data set again: qat-data prepare"
+    assert failure(moved, dataset=moved / "data") == expected
+
+
+def test_annotations_that_are_not_of_the_images_are_refused(moved):
+    path = moved / "data" / "val.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"images": content["images"][1:]}))
+    assert failure(moved, dataset=moved / "data").startswith(f"{path}: 3 images and 2 categories, the data set has 4")
+    path.write_text("{")
+    assert failure(moved, dataset=moved / "data").startswith(f"{path}: not valid JSON: ")
+    path.unlink()
+    assert failure(moved, dataset=moved / "data").startswith(f"{path}: No such file or directory; prepare")
+
+
+def test_weights_that_are_not_those_of_the_record_are_refused(moved):
+    path = moved / "run" / "checkpoint" / "checkpoint.json"
+    record = qat_artifacts.read(path, Checkpoint)
+    qat_artifacts.write(path, attrs.evolve(record, weights_sha256={"raw": "0", "ema": "0"}))
+    assert "the weights hash to " in failure(moved, dataset=moved / "data")
+
+
+def test_missing_packages_exit_7_before_anything_is_read(monkeypatch, tmp_path, capfd):
+    import importlib.util
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert command("export", "--run", tmp_path, "--method", "ema", "--out", tmp_path / "out") == Exit.ENVIRONMENT
+    assert capfd.readouterr().err == (
+        "error: not installed: onnx, onnxruntime; an export needs pip install 'qat-train[export]'\n"
+    )
+
+
+def test_latency_is_of_three_sessions_in_turn(exported):
+    data = (exported[0] / "model.onnx").read_bytes()
+    found = measure_latency(data, data, imgsz=64, threads=1, calls=1)
+    assert (found.imgsz, found.threads, found.calls) == (64, 1, 1)
+
+
+def test_packed_and_onnx_hold_the_same_numbers(exported):
+    stored = stored_weights(onnx.load(exported[0] / "model.onnx"))
+    for layer in read_packed(exported[0] / "model.safetensors").layers:
+        assert np.array_equal(stored[layer.convolution.name].values, layer.values)
