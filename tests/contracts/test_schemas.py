@@ -39,7 +39,10 @@ def test_a_golden_file_is_read_by_its_owner_and_valid_by_its_schema(path):
     document = json.loads((SCHEMAS / json_schema(header.schema)[0]).read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator(document).validate(content)
     body = json.loads(qat_artifacts.dumps(qat_artifacts.unstructure(record)))
-    assert body == {k: v for k, v in content.items() if k not in ("schema", "version", "created_by", "inputs")}
+    kept = {k: v for k, v in content.items() if k not in ("schema", "version", "created_by", "inputs")}
+    assert kept == {k: body[k] for k in kept}
+    if header.version == owner(header.schema).VERSION:  # a later minor adds keys, with what their absence means
+        assert kept.keys() == body.keys()
 
 
 def test_every_artifact_has_a_golden_file():

@@ -6,6 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from qat_report import compare, summarize
+from qat_report.comparing import assemble
+from qat_report.comparison_page import comparison_page
+from qat_report.contents import Contents
+from qat_report.evidence import find_evidence
+from qat_report.finding import read_summaries
+from qat_report.html import comparison_html
+
 FIXTURES = Path(__file__).parent / "fixtures"
 BASE = json.loads((FIXTURES / "run_summary-1.0.json").read_text(encoding="utf-8"))
 LADDER = json.loads((FIXTURES / "ladder.json").read_text(encoding="utf-8"))
@@ -145,3 +153,89 @@ def write_row():
         return root / row["variant"] / row["method"].replace("+", "-") / f"seed{row['seed']}{row.get('place', '')}"
 
     return write
+
+
+def oscillation(shares, switches=10):
+    """One epoch's oscillation: the share of each layer of 100 weights."""
+    layers = {
+        name: {"weights": 100, "frequency": share / 10, "share": share, "switches": switches, "by_weight": switches,
+               "by_scale": 0, "distance": [10] * 10}
+        for name, share in shares.items()
+    }  # fmt: skip
+    mean = sum(shares.values()) / len(shares)
+    total = {"frequency": mean / 10, "share": mean, "switches": switches * len(shares), "by_scale": 0}
+    total["by_weight"] = total["switches"]
+    return {"momentum": 0.01, "threshold": 0.02, "total": total, "layers": layers}
+
+
+@pytest.fixture
+def traced(tmp_path):
+    """Writes training runs with everything that lies behind a summary, and their summaries, below a root.
+
+    `change(number, line)` edits the line of an epoch, counted from 0.
+    """
+
+    def write(root=tmp_path / "root", seeds=(0,), methods=("baseline", "ema", "ema+qc"), change=None, **run_fields):
+        for seed in seeds:
+            place = root / "trajectories" / f"seed{seed}"
+            shutil.copytree(FIXTURES / "run", place)
+            shutil.copytree(FIXTURES / "qc", place / "qc")
+            fields = {"run_id": f"n/seed{seed}", "trajectory_id": f"n/seed{seed}", "training.seed": seed} | run_fields
+            for path in (place / "run.json", place / "qc" / "qc.json"):
+                document = json.loads(path.read_text(encoding="utf-8"))
+                for dotted, value in fields.items():
+                    if path.name == "run.json" or dotted == "run_id":
+                        assign(document, dotted, value)
+                path.write_text(json.dumps(document), encoding="utf-8")
+            lines = [json.loads(line) for line in (place / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+            for number, line in enumerate(lines):
+                line["oscillation"] = oscillation({"model.0": 0.01 * number, "model.1": 0.02 * number, "model.2": 0.0})
+                if change:
+                    change(number, line)
+            (place / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+            for method in methods:
+                out = root / "yolo10n" / method.replace("+", "-") / f"seed{seed}"
+                summarize(place, method=method, out=out, qc=place / "qc" if "qc" in method else None)
+        return root
+
+    return write
+
+
+class Pages:
+    """The pages of a root, each drawn when it is asked for: plots take a second."""
+
+    def __init__(self, root, **options):
+        found = read_summaries([root])
+        self.made = assemble(found, out=root, **{"gate": None, "exports": [], "choice": None} | options)
+        evidence = find_evidence([(item.path, item.summary) for item in found])
+        self.contents = Contents.of(self.made.comparison, self.made.entries, evidence, out=root)
+
+    @property
+    def markdown(self):
+        return comparison_page(self.contents)
+
+    @property
+    def html(self):
+        return comparison_html(self.contents)
+
+
+@pytest.fixture
+def pages_of():
+    """The pages of what lies below a root."""
+    return Pages
+
+
+@pytest.fixture
+def pages(ladder):
+    """The pages of parts of the ladder, or of rows."""
+    return lambda *parts: Pages(ladder(*parts)[0])
+
+
+@pytest.fixture(scope="session")
+def good(tmp_path_factory):
+    """A folder with the comparison of the good part of ladder.json; not to be written to."""
+    root = tmp_path_factory.mktemp("good")
+    for row in LADDER["good"]:
+        write_summary(root, row)
+    compare([root], out=root)
+    return root

@@ -281,13 +281,19 @@ def test_a_moved_tree_gives_the_same_bytes(ladder, tmp_path):
         assert here.read_bytes() == there.read_bytes()
 
 
-def test_golden_comparison_of_version_1_0_still_reads_and_is_still_written(ladder, tmp_path):
-    golden = FIXTURES / "comparison-1.0.json"
-    assert len(qat_artifacts.read(golden, Comparison).rows) == 14
+def test_golden_comparison_of_version_1_0_still_reads():
+    found = qat_artifacts.read(FIXTURES / "comparison-1.0.json", Comparison)
+    assert (len(found.rows), found.claims, found.exports, found.choice, found.pages) == (14, (), (), None, {})
+
+
+def test_golden_comparison_of_version_1_1_still_reads_and_is_still_written(ladder, tmp_path):
+    golden = FIXTURES / "comparison-1.1.json"
+    assert len(qat_artifacts.read(golden, Comparison).claims) == 8
     root, _ = ladder(*ALL)
     compare([root], out=root)
     found = json.loads((root / "comparison.json").read_text(encoding="utf-8"))
-    assert found == json.loads(golden.read_text(encoding="utf-8"))
+    hashes = {name: qat_artifacts.sha256_file(root / name) for name in ("summary.md", "index.html")}
+    assert found == json.loads(golden.read_text(encoding="utf-8")) | {"pages": hashes}
 
 
 def test_file_and_its_folder_given_together_count_once(ladder, ladder_row, tmp_path):

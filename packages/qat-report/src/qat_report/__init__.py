@@ -12,10 +12,12 @@
 Needs neither torch nor any other part of its project.
 """
 
+from qat_report.building import build_comparison
 from qat_report.comparable import Difference, differences, differences_across, settings
-from qat_report.comparing import build_comparison, compare, find_summaries
+from qat_report.comparing import compare
 from qat_report.comparison import Cell, Comparison, GateOutcome, PairedDelta, Reference, Row
 from qat_report.errors import ReportError, RequestError
+from qat_report.finding import find_summaries
 from qat_report.grouping import Entry
 from qat_report.records import Event
 from qat_report.refusing import refuse

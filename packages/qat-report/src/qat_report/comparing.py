@@ -1,195 +1,141 @@
 """Summaries in, one comparison out: comparison.json, summary.md, index.html."""
 
-import os
-from collections.abc import Iterable, Sequence
-from itertools import groupby
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import attrs
 
 import qat_artifacts
-from qat_report import comparable
-from qat_report.attribution import attribute
-from qat_report.cells import build_cell, build_reference, left_out
-from qat_report.comparison import Comparison, GateOutcome, Row, read_gate
-from qat_report.errors import ReportError, RequestError
-from qat_report.grouping import Entry, flag, order
+from qat_report.building import build_comparison
+from qat_report.comparison import Choice, Comparison, read_gate
+from qat_report.comparison_page import comparison_page
+from qat_report.contents import Contents
+from qat_report.errors import RequestError
+from qat_report.evidence import find_evidence
+from qat_report.exports import read_exports
+from qat_report.finding import EXPORT_FILE, Located, choose, expand, files_below, read_summaries, relative
+from qat_report.grouping import Entry
 from qat_report.html import comparison_html
-from qat_report.markdown import comparison_page, run_page
 from qat_report.numbers import count
-from qat_report.summarizing import PAGE_FILE, SUMMARY_FILE
-from qat_report.summary import RunSummary
-from qat_report.verdict import chance_note, difference_notes, variant_verdict
-from qat_report.wording import override_of
+from qat_report.run_page import run_page
+from qat_report.summary import PAGE_FILE, SUMMARY_FILE, RunSummary
 
 COMPARISON_FILE = "comparison.json"
 HTML_FILE = "index.html"
 
 
-def find_summaries(sources: Iterable[Path]) -> list[Path]:
-    """Summary files: each source is one, or a folder searched with all below it. A file found twice counts once.
+@attrs.frozen(kw_only=True)
+class Assembled:
+    """A comparison that is not written yet: its entries in the order of its rows, and the files it is made from."""
 
-    Raises:
-        ReportError: a source does not exist or holds no summary.
-    """
-    found: dict[Path, Path] = {}
-    for source in sources:
-        paths = sorted(source.rglob(SUMMARY_FILE)) if source.is_dir() else [source]
-        if not paths:
-            raise ReportError(f"{source}: no {SUMMARY_FILE} in this folder or below; run `qat-report summarize` first")
-        found |= {path.resolve(): path for path in paths}
-    return list(found.values())
+    comparison: Comparison
+    entries: tuple[Entry, ...]
+    inputs: tuple[Path, ...]
 
 
-def compare(sources: Sequence[Path], *, out: Path, gate: Path | None = None) -> Comparison:
-    """Compare run summaries and write comparison.json, summary.md and index.html into `out`.
+def compare(
+    sources: Sequence[Path],
+    *,
+    out: Path,
+    gate: Path | None = None,
+    exports: Sequence[Path] = (),
+    variants: Sequence[str] = (),
+    methods: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+) -> Comparison:
+    """Compare run summaries and write summary.md, index.html and comparison.json into `out`.
 
     With a gate, the decision enters the comparison and the decision line of the summary.md beside each summary.
 
+    Args:
+        sources: summaries, folders searched with all below, and patterns; see `finding.find_summaries`.
+        out: folder to write to; made if absent.
+        gate: gate.json.
+        exports: export.json files, or folders with them, beside those found below `sources`.
+        variants: compare these alone; none given: all.
+        methods: likewise.
+        seeds: likewise.
+
     Raises:
-        RequestError: `out` is the folder of a single run's summary.
+        RequestError: `out` is the folder of a single run's summary, or nothing is left of what was asked for.
         ReportError: no summary, two summaries of one run id, or two comparable runs of one method and seed.
         ArtifactError: a file is no valid artifact of its schema.
     """
     if (out / SUMMARY_FILE).is_file():
         raise RequestError(f"{out}: a run's own summary.md lies here and would be replaced; choose another folder")
-    files = find_summaries(sources)
-    summaries = [(path, qat_artifacts.read(path, RunSummary)) for path in files]
-    _refuse_duplicates(summaries)
-    entries = [Entry(summary=summary, path=_relative(path, out)) for path, summary in summaries]
-    outcome = read_gate(gate, out) if gate else None
-    comparison, ordered = build_comparison(entries, gate=outcome)
-    if gate:
-        comparison = attrs.evolve(comparison, notes=(*comparison.notes, *_other_evidence(gate, files)))
-    places = {_relative(path, out): path for path in files}
-    inputs = [places[entry.path] for entry in ordered] + ([gate] if gate else [])
-    qat_artifacts.write(out / COMPARISON_FILE, comparison, inputs=inputs)
-    qat_artifacts.write_text(out / PAGE_FILE, comparison_page(comparison, ordered))
-    qat_artifacts.write_text(out / HTML_FILE, comparison_html(comparison, ordered))
-    if outcome:
-        for path, summary in summaries:
-            page = path.parent / PAGE_FILE  # not the name the summary gives: that is input, and could point anywhere
+    chosen, choice = choose(read_summaries(sources), variants=variants, methods=methods, seeds=seeds)
+    assembled = assemble(chosen, out=out, gate=gate, exports=_exports([*sources, *exports]), choice=choice)
+    comparison = assembled.comparison
+    contents = Contents.of(comparison, assembled.entries, find_evidence([(i.path, i.summary) for i in chosen]), out=out)
+    pages = {PAGE_FILE: comparison_page(contents), HTML_FILE: comparison_html(contents)}
+    comparison = attrs.evolve(comparison, pages={name: _sha256(text) for name, text in pages.items()})
+    for name, text in pages.items():
+        qat_artifacts.write_text(out / name, text)
+    qat_artifacts.write(out / COMPARISON_FILE, comparison, inputs=assembled.inputs)
+    if comparison.yolo10m_allowed:
+        for item in chosen:
+            page = (
+                item.path.parent / PAGE_FILE
+            )  # not the name the summary gives: that is input, and could point anywhere
             if page.is_file():
-                qat_artifacts.write_text(page, run_page(summary, gate=outcome))
+                qat_artifacts.write_text(page, run_page(item.summary, gate=comparison.yolo10m_allowed))
     return comparison
 
 
-def build_comparison(
-    entries: Sequence[Entry], *, gate: GateOutcome | None = None
-) -> tuple[Comparison, tuple[Entry, ...]]:
-    """The comparison of summaries in memory, and the entries in the order of its rows, differences filled in.
+def assemble(
+    found: Sequence[Located], *, out: Path, gate: Path | None, exports: Sequence[Path], choice: Choice | None
+) -> Assembled:
+    """The comparison of these summaries as it stands in a folder `out`, without the hashes of its pages.
 
     Raises:
-        ReportError: two comparable runs of one variant, method and seed.
+        ReportError, ArtifactError: as `compare`.
     """
-    groups = [flag(list(group)) for _, group in groupby(sorted(entries, key=order), key=lambda entry: entry.variant)]
-    rows, cells, references, attributions, verdict, notes = [], [], [], [], [], []
-    for group in groups:
-        _refuse_repeated_seeds(group)
-        usable = [entry for entry in group if not entry.differences]
-        reference, reference_notes = build_reference(usable)
-        own = [
-            build_cell([entry for entry in group if entry.method == method], usable)
-            for method in dict.fromkeys(entry.method for entry in group)
-        ]
-        references.append(reference)
-        attributions += attribute(usable)
-        cells += own
-        rows += [_row(entry) for entry in group]
-        verdict += variant_verdict(own, reference)
-        notes += [f"{entry.summary.run_id}: {text}" for entry in group for text in _notes(entry)]
-        notes += reference_notes
-    notes += chance_note(cells) + difference_notes(cells) + _across(groups) + _shared_trajectories(entries)
-    comparison = Comparison(
-        rows=tuple(rows),
-        cells=tuple(cells),
-        references=tuple(references),
-        attribution=tuple(attributions),
-        verdict=tuple(verdict),
-        notes=tuple(notes),
-        yolo10m_allowed=gate,
+    entries = [Entry(summary=item.summary, path=relative(item.path, out)) for item in found]
+    files = {relative(item.path, out): item.path for item in found}
+    decided = _decided(gate, files) if gate else {}
+    comparison, ordered = build_comparison(
+        entries, gate=read_gate(gate, out) if gate else None, decided=[p for p, seen in decided.items() if seen]
     )
-    return comparison, tuple(entry for group in groups for entry in group)
+    exported = read_exports(exports, ordered, out=out)
+    notes = [*comparison.notes, *_left_out(choice, len(found)), *exported.notes]
+    notes += _other_evidence(gate, files.values()) if gate else []
+    comparison = attrs.evolve(comparison, notes=tuple(notes), exports=exported.rows, choice=choice)
+    inputs = (*(files[entry.path] for entry in ordered), *([gate] if gate else []), *exported.files)
+    return Assembled(comparison=comparison, entries=ordered, inputs=inputs)
 
 
-def _relative(path: Path, out: Path) -> str:
-    return Path(os.path.relpath(path.resolve(), out.resolve())).as_posix()
+def _exports(sources: Sequence[Path]) -> list[Path]:
+    """Every export.json below; one that was named is one, whatever it is called, a summary is none."""
+    places = [place for source in sources for place in expand(source)]
+    found = {
+        path.resolve(): path
+        for place in places
+        for path in files_below(place, EXPORT_FILE)
+        if path.name != SUMMARY_FILE
+    }
+    return list(found.values())
 
 
-def _refuse_duplicates(summaries: Sequence[tuple[Path, RunSummary]]) -> None:
-    seen: dict[str, Path] = {}
-    for path, summary in sorted(summaries, key=lambda item: item[0]):
-        if summary.run_id in seen:
-            raise ReportError(
-                f"run id {summary.run_id!r} occurs twice: {seen[summary.run_id]} and {path}; leave one of them out"
-            )
-        seen[summary.run_id] = path
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _refuse_repeated_seeds(group: Sequence[Entry]) -> None:
-    seen: dict[tuple[str, int], Entry] = {}
-    for entry in group:
-        if entry.differences:
-            continue
-        first = seen.setdefault((entry.method, entry.seed), entry)
-        if first is not entry:
-            raise ReportError(
-                f"{entry.variant} {entry.method} seed {entry.seed} occurs twice: {first.path} and {entry.path}; "
-                "a seed is one repetition, leave one of them out"
-            )
+def _decided(gate: Path, files: Mapping[str, Path]) -> dict[str, bool]:
+    """Of each file, whether the gate decided on it as it is now."""
+    seen = {ref.sha256 for ref in qat_artifacts.read_header(gate).inputs}
+    return {place: qat_artifacts.sha256_file(path) in seen for place, path in files.items()}
 
 
-def _notes(entry: Entry) -> list[str]:
-    """Why a run is not in the mean, or is in it with a warning."""
-    against = [f"STARTED AGAINST THE GATE: {text}"] if (text := override_of(entry.summary)) else []
-    if entry.differences:
-        return [*against, f"not comparable: {'; '.join(map(str, entry.differences))}"]
-    return [*against, *left_out(entry)]
-
-
-def _row(entry: Entry) -> Row:
-    summary = entry.summary
-    return Row(
-        run_id=summary.run_id,
-        trajectory_id=summary.trajectory_id,
-        variant=summary.model.variant,
-        method=entry.method,
-        seed=entry.seed,
-        status=summary.status,
-        run_class=summary.stability.run_class,
-        best_value=summary.metrics.best_value,
-        best_epoch=summary.metrics.best_epoch,
-        final_value=summary.metrics.final_value,
-        collapsed=summary.stability.collapsed,
-        comparable=not entry.differences,
-        notes=tuple(_notes(entry)),
-        summary=entry.path,
-    )
-
-
-def _across(groups: Sequence[Sequence[Entry]]) -> list[str]:
-    usable = [next(entry for entry in group if not entry.differences) for group in groups]
-    first = usable[0]
-    notes = []
-    for other in usable[1:]:
-        found = comparable.differences_across(comparable.settings(other.summary), comparable.settings(first.summary))
-        if found:
-            texts = "; ".join(map(str, found))
-            notes.append(f"{other.variant} and {first.variant} are not comparable with each other: {texts}")
-    return notes
-
-
-def _shared_trajectories(entries: Sequence[Entry]) -> list[str]:
-    trajectories = {entry.summary.trajectory_id for entry in entries}
-    if len(trajectories) == len(entries):
+def _left_out(choice: Choice | None, kept: int) -> list[str]:
+    if choice is None:
         return []
-    return [
-        f"{count(len(entries), 'row')} come from {count(len(trajectories), 'training run')}: rows that share a "
-        "trajectory are paired, not independent; seeds are the repetitions"
-    ]
+    asked = {"variant": choice.variants, "method": choice.methods, "seed": choice.seeds}
+    text = "; ".join(f"{key} {', '.join(map(str, values))}" for key, values in asked.items() if values)
+    return [f"compared on request: {text}; {count(choice.left_out, 'summary file')} beside these {kept} left out"]
 
 
-def _other_evidence(gate: Path, files: Sequence[Path]) -> list[str]:
+def _other_evidence(gate: Path, files: Iterable[Path]) -> list[str]:
     """A gate decided on files that have changed since, or on others, says nothing about these."""
     decided = {ref.sha256 for ref in qat_artifacts.read_header(gate).inputs if ref.schema == RunSummary.SCHEMA}
     unseen = decided - {qat_artifacts.sha256_file(path) for path in files}

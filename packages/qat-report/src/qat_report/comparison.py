@@ -143,11 +143,73 @@ class GateOutcome:
 
 
 @attrs.frozen(kw_only=True)
+class Claim:
+    """A sentence and the rows it rests on, by run id: change one, and the sentence has to be derived again.
+
+    `id` is "start", "help" or "certainty" for the answers that head the page, with their `question`; for a sentence of
+    the verdict it is variant/method.
+    """
+
+    id: str
+    question: str | None
+    text: str
+    rows: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class ExportSizes:
+    """Bytes of the files, as in qat-train/export: the same graph, packed and as ONNX of several widths."""
+
+    packed: int = attrs.field(validator=attrs.validators.gt(0))
+    onnx_int4: int = attrs.field(validator=attrs.validators.gt(0))
+    onnx_int8: int = attrs.field(validator=attrs.validators.gt(0))
+    onnx_fp16: int = attrs.field(validator=attrs.validators.gt(0))
+    onnx_fp32: int = attrs.field(validator=attrs.validators.gt(0))
+
+
+@attrs.frozen(kw_only=True)
+class ExportLatency:
+    """Median milliseconds per image on the CPU of whoever exported; `int4_folded_ms` with the weights computed once."""
+
+    imgsz: int
+    threads: int
+    fp32_ms: float = attrs.field(validator=attrs.validators.gt(0))
+    int4_ms: float = attrs.field(validator=attrs.validators.gt(0))
+    int4_folded_ms: float = attrs.field(validator=attrs.validators.gt(0))
+
+
+@attrs.frozen(kw_only=True)
+class ExportRow:
+    """What a row's weights became as files; `export` is the path of its artifact, mAP50-95 in [0, 1]."""
+
+    run_id: str
+    export: str
+    map50_95_torch: float
+    map50_95_onnx: float
+    sizes: ExportSizes
+    latency: ExportLatency | None
+
+
+@attrs.frozen(kw_only=True)
+class Choice:
+    """Which summaries were asked for, of those that were found; an empty list means all. `left_out` counts the rest."""
+
+    variants: tuple[str, ...]
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    left_out: int
+
+
+@attrs.frozen(kw_only=True)
 class Comparison:
-    """comparison.json. `verdict` says what was and was not shown; `notes` what is left out of the means, and why."""
+    """comparison.json. `verdict` says what was and was not shown; `notes` what is left out of the means, and why.
+
+    Since 1.1: `claims` is the ledger of the verdict and of the answers that head the page, `exports` what the rows
+    became as files, `choice` the filters, `pages` the SHA-256 of the pages written with it, by name.
+    """
 
     SCHEMA: ClassVar[str] = "qat-report/comparison"
-    VERSION: ClassVar[str] = "1.0"
+    VERSION: ClassVar[str] = "1.1"
 
     rows: tuple[Row, ...]
     cells: tuple[Cell, ...]
@@ -156,6 +218,10 @@ class Comparison:
     verdict: tuple[str, ...]
     notes: tuple[str, ...]
     yolo10m_allowed: GateOutcome | None
+    claims: tuple[Claim, ...] = ()
+    exports: tuple[ExportRow, ...] = ()
+    choice: Choice | None = None
+    pages: dict[str, str] = attrs.field(factory=dict)
 
 
 def read_gate(gate: Path, folder: Path) -> GateOutcome:

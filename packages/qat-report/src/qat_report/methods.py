@@ -7,6 +7,7 @@ from qat_report.records import CorrectionStage, Trained
 from qat_report.views import SeriesName
 
 CORRECTION_SUFFIX = "+qc"
+STANDING = ("baseline", "ema", "ema+qc")  # the ladder's own rows
 _BOTH: tuple[Trained, ...] = ("gamma", "beta")
 
 

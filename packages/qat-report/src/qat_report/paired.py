@@ -7,9 +7,11 @@ are few, and beyond that 10,000 are drawn from a fixed seed.
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import combinations_with_replacement
 from math import comb, factorial, fsum, prod
+from operator import itemgetter
 
 from qat_report.comparison import BootstrapInterval, PairedDelta
 
@@ -83,13 +85,18 @@ def _drawn_resamples(ordered: Sequence[float]) -> Iterator[tuple[float, int]]:
 
     Antithetic resampling (Hall, Biometrika 76, 1989): the interval loses variance, and gains exact symmetry.
     """
-    number = len(ordered)
+    mirrored = list(reversed(ordered))
+    for draw in _draws(len(ordered)):
+        yield _mean(draw(ordered)), 1
+        yield _mean(draw(mirrored)), 1
+
+
+@lru_cache(maxsize=4)  # a report draws for the same few numbers of seeds again and again
+def _draws(number: int) -> tuple[Callable[[Sequence[float]], Sequence[float]], ...]:
+    """Each picks `number` of `number` values, with repetition; the same ones in every call."""
     source = random.Random(0)  # noqa: S311 - a resample, no secret
-    for _ in range(DRAWN // 2):
-        # random() alone is promised to give the same numbers in every version of Python.
-        indices = [int(number * source.random()) for _ in range(number)]
-        yield _mean([ordered[i] for i in indices]), 1
-        yield _mean([ordered[number - 1 - i] for i in indices]), 1
+    # random() alone is promised to give the same numbers in every version of Python.
+    return tuple(itemgetter(*(int(number * source.random()) for _ in range(number))) for _ in range(DRAWN // 2))
 
 
 def _end(means: Iterable[tuple[float, int]]) -> float:

@@ -9,11 +9,12 @@ import attrs
 import qat_artifacts
 from qat_report.comparison import read_gate
 from qat_report.errors import ReportError
-from qat_report.markdown import run_page
 from qat_report.methods import planned_stages
 from qat_report.records import Dataset, Git, Model, Quantization, Selection, Training
-from qat_report.summarizing import PAGE_FILE, SUMMARY_FILE
+from qat_report.run_page import run_page
 from qat_report.summary import (
+    PAGE_FILE,
+    SUMMARY_FILE,
     VARIANTS,
     Artifacts,
     Evaluation,

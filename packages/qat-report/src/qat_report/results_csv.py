@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from itertools import accumulate
 
+from qat_report.epochs import EpochView
 from qat_report.series import PRIMARY_METRIC
-from qat_report.views import EpochView, EvaluationPoint, SeriesName
+from qat_report.views import EvaluationPoint, SeriesName
 
 _METRICS = ("metrics/precision(B)", "metrics/recall(B)", "metrics/mAP50(B)", PRIMARY_METRIC)
 

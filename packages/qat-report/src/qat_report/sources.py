@@ -6,9 +6,10 @@ from pathlib import Path
 import attrs
 
 import qat_artifacts
+from qat_report.epochs import EpochView, read_epochs
 from qat_report.errors import ReportError
 from qat_report.methods import MethodRow
-from qat_report.views import CorrectionView, EpochView, EvaluationPoint, RunView, read_epochs
+from qat_report.views import CorrectionView, EvaluationPoint, RunView
 
 
 @attrs.frozen(kw_only=True)

@@ -7,13 +7,16 @@ from pathlib import Path
 import attrs
 
 import qat_artifacts
-from qat_report.markdown import run_page
 from qat_report.methods import MethodRow, resolve_method
 from qat_report.records import Event
 from qat_report.results_csv import results_csv
+from qat_report.run_page import run_page
 from qat_report.sources import Source, check_source, read_source
 from qat_report.stability import Classification, Point, classify
 from qat_report.summary import (
+    PAGE_FILE,
+    RESULTS_FILE,
+    SUMMARY_FILE,
     VARIANTS,
     Artifacts,
     Evaluation,
@@ -28,10 +31,6 @@ from qat_report.summary import (
     SummaryModel,
 )
 from qat_report.views import RunView, SeriesName
-
-SUMMARY_FILE = "run_summary.json"
-PAGE_FILE = "summary.md"
-RESULTS_FILE = "results.csv"
 
 
 def summarize(

@@ -6,6 +6,7 @@ import attrs
 from cattrs import override
 
 from qat_report.comparable import METHOD_MAY_SET
+from qat_report.epochs import OscillationTotal
 from qat_report.records import (
     CORRECTIONS,
     CorrectionStage,
@@ -20,7 +21,10 @@ from qat_report.records import (
 )
 from qat_report.series import PRIMARY_METRIC
 from qat_report.stability import COLLAPSE_RATIO, Point, StabilityClass
-from qat_report.views import OscillationTotal
+
+SUMMARY_FILE = "run_summary.json"
+PAGE_FILE = "summary.md"
+RESULTS_FILE = "results.csv"
 
 Variant = Literal["yolo10n", "yolo10s", "yolo10m", "other"]
 VARIANTS: tuple[Variant, ...] = ("yolo10n", "yolo10s", "yolo10m", "other")

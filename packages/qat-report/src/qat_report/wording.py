@@ -1,5 +1,6 @@
 """Sentences that every page must say alike."""
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 from qat_report.comparison import GateOutcome
@@ -17,6 +18,31 @@ OSCILLATION = (
     "when it changes back against its last change; frequencies are smoothed over steps (Nagel et al., ICML 2022). A "
     "switch is by weight where the weight's own step changed the code, else by scale. Rows of one run share them."
 )
+
+EXPORTS = (
+    "Bytes of the files that were written, 1 MB = 1,000,000 bytes. Latency is the median per image of ONNX Runtime on "
+    "the CPU of whoever exported; a runtime that dequantizes on every call gains size, not speed. Folded: the weights "
+    "are computed once, when the model is loaded."
+)
+
+_TURNS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+_LONGEST = 400  # characters of a table cell; notes need some hundred
+
+
+def visible(text: str) -> str:
+    """One line, with a mark for characters that show nothing or turn the direction of a line, so that none can hide."""
+    line = " ".join(text.split())
+    return "".join("\N{REPLACEMENT CHARACTER}" if _hides(character) else character for character in line)
+
+
+def _hides(character: str) -> bool:
+    bidirectional = unicodedata.bidirectional(character)
+    return unicodedata.category(character) in ("Cc", "Cs") or bidirectional in _TURNS
+
+
+def shorten(text: str) -> str:
+    """A cell's text, its middle left out where it is too long to be read; both ends tell names apart."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
 
 
 def per_tensor_scope(summaries: Iterable[RunSummary]) -> str | None:

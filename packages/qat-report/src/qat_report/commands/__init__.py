@@ -1,0 +1,1 @@
+"""The commands, by subject. Whatever is heavy is imported inside them."""

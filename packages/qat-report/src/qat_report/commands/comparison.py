@@ -1,0 +1,46 @@
+"""`compare`: rows side by side."""
+
+from pathlib import Path
+
+import click
+
+from qat_report.commands.options import json_option, path
+from qat_report.summary import VARIANTS
+
+
+@click.command()
+@click.argument("sources", metavar="D...", nargs=-1, required=True, type=path)
+@click.option("--gate", type=path, help="gate.json to show; refreshes the decision in each run's summary.md.")
+@click.option(
+    "--export", "exports", type=path, multiple=True, help="export.json, or a folder of them; may be repeated."
+)
+@click.option(
+    "--variant", "variants", type=click.Choice(VARIANTS), multiple=True, help="Compare this one alone; may be repeated."
+)
+@click.option("--method", "methods", multiple=True, help="Likewise.")
+@click.option("--seed", "seeds", type=int, multiple=True, help="Likewise.")
+@click.option("--out", type=path, required=True, help="Folder for comparison.json, summary.md and index.html.")
+@json_option
+def compare(  # noqa: PLR0917 - click passes options by name
+    sources: tuple[Path, ...],
+    gate: Path | None,
+    exports: tuple[Path, ...],
+    variants: tuple[str, ...],
+    methods: tuple[str, ...],
+    seeds: tuple[int, ...],
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Compare run summaries over seeds. D is a run_summary.json, a folder searched for them, or a pattern of either.
+
+    Export.json files found below D are shown too. Run ids that two D share are told apart by the name of their D.
+
+    Example: qat-report compare runs/ladder --out runs/ladder
+    Example: qat-report compare 'runs/*/yolo10n' --method ema --method ema+qc --out runs/all
+    """
+    from qat_report.comparing import compare as build
+
+    build(sources, out=out, gate=gate, exports=exports, variants=variants, methods=methods, seeds=seeds)
+    name = "comparison.json" if as_json else "summary.md"
+    click.echo((out / name).read_text(encoding="utf-8"), nl=False)
+    click.echo(f"wrote {out / 'index.html'}", err=True)

@@ -1,0 +1,62 @@
+"""`summarize` and `refuse`: one row of a run, or why it was not started."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from qat_report.commands.options import json_option, path
+from qat_report.comparable import METHOD_MAY_SET
+
+
+@click.command()
+@click.option("--run", type=path, required=True, help="Folder with run.json and metrics.jsonl.")
+@click.option("--qc", type=path, help="Folder with the qc.json of this run.")
+@click.option(
+    "--method", required=True, help="baseline, ema, ema+bn, ema+qc, ..., or a new name together with --series."
+)
+@click.option("--series", "series_name", type=click.Choice(["raw", "ema"]), help="Weights an unlisted method reports.")
+@click.option(
+    "--sets",
+    type=click.Choice(METHOD_MAY_SET),
+    multiple=True,
+    help="Comparability key that the method itself defines; may be repeated.",
+)
+@click.option("--out", type=path, required=True, help="Folder for run_summary.json, summary.md and results.csv.")
+@json_option
+def summarize(  # noqa: PLR0917 - click passes options by name
+    run: Path, qc: Path | None, method: str, series_name: Any, sets: tuple[str, ...], out: Path, as_json: bool
+) -> None:
+    """Summarize one method's row of a training run.
+
+    Example: qat-report summarize --run runs/n/seed0 --qc runs/n/seed0/qc --method ema+qc --out out/ema-qc/seed0
+    """
+    from qat_report.summarizing import summarize as build
+
+    summary = build(run, method=method, out=out, qc=qc, series=series_name, sets=sets)
+    if as_json:
+        click.echo((out / "run_summary.json").read_text(encoding="utf-8"), nl=False)
+        return
+    final = summary.metrics.final_value
+    click.echo(f"{summary.run_id}: {summary.stability.run_class}, final {'missing' if final is None else final}")
+    click.echo(f"wrote {out / 'run_summary.json'}", err=True)
+
+
+@click.command()
+@click.option("--request", type=path, required=True, help="request.json: the run that was asked for.")
+@click.option("--gate", type=path, required=True, help="gate.json, a NO-GO.")
+@click.option("--out", type=path, required=True, help="Folder for run_summary.json and summary.md.")
+@json_option
+def refuse(request: Path, gate: Path, out: Path, as_json: bool) -> None:
+    """Summarize a run that a gate refused: what was asked for, and why it was not started.
+
+    Example: qat-report refuse --request request.json --gate gate.json --out runs/ladder/yolo10m
+    """
+    from qat_report.refusing import refuse as build
+
+    summary = build(request, gate=gate, out=out)
+    if as_json:
+        click.echo((out / "run_summary.json").read_text(encoding="utf-8"), nl=False)
+        return
+    click.echo(f"{summary.run_id}: {summary.error}")
+    click.echo(f"wrote {out / 'run_summary.json'}", err=True)

@@ -1,0 +1,10 @@
+"""Plots of the page, each a text with one <svg> element."""
+
+from qat_report.plots.classes import classes_svg
+from qat_report.plots.finals import finals_svg
+from qat_report.plots.marks import Sheet
+from qat_report.plots.oscillation import layers_svg, oscillation_svg
+from qat_report.plots.series import series_svg
+from qat_report.plots.svg import PlotRules
+
+__all__ = ["PlotRules", "Sheet", "classes_svg", "finals_svg", "layers_svg", "oscillation_svg", "series_svg"]

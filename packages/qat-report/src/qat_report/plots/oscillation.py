@@ -1,0 +1,140 @@
+"""Oscillation of the integer codes: over the epochs, and by layer."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from qat_report.oscillation import TrainingRun, arms, busiest, last_share, layer_shares
+from qat_report.plots.marks import Sheet, handle, legend, line_of, marker_of, seed_handles
+from qat_report.plots.svg import GRID, HEAT, INK, STYLE, new_figure, to_svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_LEVELS = 5  # of shade: more are not told apart
+_PANELS = 3  # arms side by side; the table names the others
+_NAME = 34  # characters of a layer's path: its end tells it from others
+
+
+def oscillation_svg(runs: Sequence[TrainingRun], variant: str, sheet: Sheet) -> str:
+    """Share of oscillating weights, and switches of a code, per epoch: a line per training run."""
+    import matplotlib as mpl
+
+    seeds = sorted({run.seed for run in runs})
+    with mpl.rc_context(STYLE):
+        figure = new_figure(10.4, 3.4)
+        share, switches = figure.subplots(1, 2, sharex=True)
+        for run in runs:
+            index = seeds.index(run.seed)
+            look: dict[str, Any] = {
+                "color": sheet.colours[run.method],
+                "linestyle": line_of(index),
+                "marker": marker_of(index),
+                "markersize": 4,
+                "markevery": max(1, len(run.epochs) // 24),
+            }
+            epochs = [epoch for epoch, _ in run.tracked]
+            share.plot(epochs, [100.0 * found.total.share for _, found in run.tracked], **look)
+            switches.plot(epochs, [found.total.switches for _, found in run.tracked], **look)
+        for panel, title in ((share, "weights that oscillate, %"), (switches, "switches of a code per epoch")):
+            _axes(panel, title)
+            panel.set_ylim(bottom=0)
+        methods = dict.fromkeys(run.method for run in runs)
+        named = [handle(m, linestyle="-", color=sheet.colours[m], linewidth=2.6) for m in methods]
+        legend(figure, [*named, *seed_handles(seeds, lines=True)])
+        figure.supxlabel("epoch", fontsize=10, color=INK)
+        return to_svg(
+            figure,
+            sheet.rules,
+            name=f"oscillation-{variant}",
+            title=f"Oscillation per epoch, {variant}",
+            description="; ".join(
+                f"{run.trajectory}: {found.total.share:.2%} of weights oscillate at epoch {epoch}, "
+                f"{found.total.switches} switches in it"
+                for run in runs
+                for epoch, found in run.tracked[-1:]
+            ),
+        )
+
+
+def layers_svg(runs: Sequence[TrainingRun], variant: str, sheet: Sheet) -> str | None:
+    """The busiest layers over the epochs, mean over seeds: darker is a larger share. None without layers, or all 0."""
+    import matplotlib as mpl
+
+    found = {method: layer_shares(own) for method, own in list(arms(runs).items())[:_PANELS]}
+    layers = busiest(list(found.values()))
+    top = max((s for shares in found.values() for layer in layers for s in shares.get(layer, {}).values()), default=0.0)
+    if top <= 0.0:
+        return None
+    with mpl.rc_context(STYLE):
+        figure = new_figure(10.4, 1.1 + 0.19 * len(layers))
+        panels = figure.subplots(1, len(found), sharey=True, squeeze=False).flat
+        for panel, (method, shares) in zip(panels, found.items(), strict=True):
+            _shade(panel, [shares.get(layer, {}) for layer in layers], top)
+            _axes(panel, method)
+            panel.grid(visible=False)
+        first = figure.axes[0]
+        first.set_yticks(range(len(layers)), [_end(layer) for layer in layers], fontsize=8)
+        first.set_ylim(len(layers) - 0.5, -0.5)
+        legend(figure, _shade_handles(top))
+        figure.supxlabel("epoch", fontsize=10, color=INK)
+        return to_svg(
+            figure,
+            sheet.rules,
+            name=f"layers-{variant}",
+            title=f"Oscillation by layer and epoch, {variant}",
+            description="; ".join(
+                f"{method}: {layer} {last_share(shares[layer]):.2%} in the last epoch"
+                for method, shares in found.items()
+                for layer in layers[:5]
+                if layer in shares
+            ),
+        )
+
+
+def _axes(panel: "Axes", title: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    panel.set_title(title, loc="left", fontweight="bold", fontsize=11)
+    panel.grid(axis="y")
+    panel.set_axisbelow(True)
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+
+
+def _shade(panel: "Axes", rows: Sequence[Mapping[int, float]], top: float) -> None:
+    """One path per level of shade: a rectangle each would be most of the page."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    for level in range(1, _LEVELS + 1):
+        cells = [
+            Path(
+                [(e - 0.5, y - 0.45), (e + 0.5, y - 0.45), (e + 0.5, y + 0.45), (e - 0.5, y + 0.45), (0, 0)],
+                closed=True,
+            )
+            for y, shares in enumerate(rows)
+            for e, share in shares.items()
+            if _level(share, top) == level
+        ]
+        if cells:
+            patch = Path.make_compound_path(*cells)
+            panel.add_patch(PathPatch(patch, facecolor=HEAT, alpha=level / _LEVELS, linewidth=0))
+    epochs = [epoch for shares in rows for epoch in shares]
+    if epochs:
+        panel.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
+
+
+def _level(share: float, top: float) -> int:
+    """0 for a layer at rest, else 1 to _LEVELS."""
+    return -int(-share * _LEVELS // top)  # rounded up
+
+
+def _shade_handles(top: float) -> list[Any]:
+    bounds = [100.0 * top * level / _LEVELS for level in range(_LEVELS + 1)]
+    return [
+        handle(f"to {high:.2g} %", marker="s", markersize=9, color=HEAT, alpha=level / _LEVELS, markeredgecolor=GRID)
+        for level, high in enumerate(bounds[1:], start=1)
+    ]
+
+
+def _end(layer: str) -> str:
+    return layer if len(layer) <= _NAME else f"…{layer[-_NAME:]}"
