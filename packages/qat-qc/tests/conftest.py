@@ -81,6 +81,10 @@ class ToyTask:
             self.visits += part.tolist()
             yield {"img": self.x[part], "cls": self.y[part]}, [f"{i}.jpg" for i in part.tolist()]
 
+    def training_batches(self, seed):
+        for batch, ids in self.batches(seed):
+            yield batch | {"img": batch["img"] + 1}, ids
+
     def forward(self, batch):
         return self.model(batch["img"])
 

@@ -54,7 +54,7 @@ def test_fresh_statistics_alone_train_nothing(tmp_path):
     assert [(s.stage, s.name, s.reason) for s in record.skipped] == [("bn", "conv3", "no batch norm")]
     assert sorted(task.visits) == list(range(12))
     assert all(torch.equal(task.model.state_dict()[k], v) for k, v in weights.items())
-    means = torch.stack([task.model.conv1(b["img"]).mean((0, 2, 3)) for b, _ in task.batches(5)]).mean(0)
+    means = torch.stack([task.model.conv1(b["img"]).mean((0, 2, 3)) for b, _ in task.training_batches(5)]).mean(0)
     assert torch.allclose(task.model.bn1.running_mean, means, atol=1e-6)
 
 

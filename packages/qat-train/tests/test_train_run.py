@@ -235,6 +235,16 @@ def test_correction_task_offers_every_training_image_once(make_spec, train, data
     seen = [name for _, names in task.batches(seed=3) for name in names]
     assert len(seen) == len(set(seen)) == task.images == 8
     assert [n for _, names in task.batches(seed=3) for n in names] == seen
+    augmented = list(task.training_batches(seed=3))
+    assert sorted(n for _, names in augmented for n in names) == sorted(seen)
+    again, plain = list(task.training_batches(seed=3)), list(task.batches(seed=3))
+    for one, two, flat in zip(augmented, again, plain, strict=True):
+        assert torch.equal(one[0]["img"], two[0]["img"])
+        assert one[0]["img"].shape == flat[0]["img"].shape
+        assert not torch.equal(one[0]["img"], flat[0]["img"])
+    (folder / "ultralytics" / "args.yaml").unlink()
+    with pytest.raises(InputError, match=r"args\.yaml is missing: it says how the training augmented"):
+        next(task.training_batches(seed=3))
     layers = task.layers()
     assert len(layers) == 106
     assert {layer.name for layer in layers if layer.batch_norm is None} == {

@@ -49,6 +49,9 @@ class Task(Grid, Protocol):
     def batches(self, seed: int) -> Iterable[tuple[Any, list[str]]]:
         """(batch, ids of its images): every training image once, real preprocessing, no augmentation."""
 
+    def training_batches(self, seed: int) -> Iterable[tuple[Any, list[str]]]:
+        """As `batches`, the images as the training saw them, augmentation included: what batch norms have been fed."""
+
     def forward(self, batch: Any) -> object:
         """Run the model on a batch in the modes that it finds; asked for by re-estimation only."""
 

@@ -140,7 +140,7 @@ def correct(
 
 def _reestimate(task: Task, seed: int) -> tuple[int, tuple[SkippedLayer, ...]]:
     """Stage bn: how many batch norms were re-estimated, and the layers that have none."""
-    visits = Visits(batches=task.batches(seed), images=task.images, name="batch norm re-estimation")
+    visits = Visits(batches=task.training_batches(seed), images=task.images, name="batch norm re-estimation")
     count = reestimate_bn(task.model, visits, task.forward)
     if not count:
         raise CorrectionError("the model has no batch norm to re-estimate; leave out stage bn")

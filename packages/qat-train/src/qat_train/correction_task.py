@@ -63,7 +63,7 @@ class CorrectionTask:
                 folder=run_dir / "ultralytics",
             )
             use_threads(threads)
-        self._run = run
+        self._run, self._folder = run, run_dir
         self.run_id = run.run_id
         self.images = run.dataset.train_images
 
@@ -85,24 +85,42 @@ class CorrectionTask:
 
         Images are fp32 in [0, 1], shape (B, 3, imgsz, imgsz), on the device.
         """
+        yield from self._visit("val", seed, {"task": "detect", "imgsz": self._run.model.imgsz})
+
+    def training_batches(self, seed: int) -> Iterator[tuple[dict[str, Any], list[str]]]:
+        """As `batches`, under the augmentation of the run's last epochs, drawn by `seed`.
+
+        Batch norms re-estimated from letterboxed images would meet a distribution that no weight was trained under.
+
+        Raises:
+            InputError: the run has lost Ultralytics' record of its arguments.
+        """
+        from ultralytics.utils import YAML
+
+        path = self._folder / self._run.files.ultralytics / "args.yaml"
+        if not path.is_file():
+            raise InputError(f"{path} is missing: it says how the training augmented its images")
+        arguments: dict[str, Any] = YAML.load(path)
+        yield from self._visit("train", seed, arguments | ({"mosaic": 0.0} if arguments["close_mosaic"] else {}))
+
+    def _visit(self, mode: str, seed: int, arguments: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[str]]]:
         from ultralytics.cfg import get_cfg
         from ultralytics.data import build_dataloader, build_yolo_dataset
 
-        from qat_train.randomness import preserved_rng
+        from qat_train.randomness import preserved_rng, seed_everything
 
-        arguments = get_cfg(
-            overrides={"task": "detect", "imgsz": self._run.model.imgsz, "rect": False, "data": str(self._data_yaml)}
-        )
-        batch_size = self._run.training.effective_batch
+        config = get_cfg(overrides=arguments | {"rect": False, "data": str(self._data_yaml)})
+        size = self._run.training.effective_batch
         with preserved_rng():
             data = self._evaluator.data
-            dataset = build_yolo_dataset(arguments, data["train"], batch_size, data, mode="val", rect=False, stride=32)
-            loader = build_dataloader(dataset, batch_size, workers=0, shuffle=True, rank=-1, device=self._device)
+            dataset = build_yolo_dataset(config, data["train"], size, data, mode=mode, rect=False, stride=32)
+            loader = build_dataloader(dataset, size, workers=0, shuffle=True, rank=-1, device=self._device)
             loader.generator.manual_seed(seed)
-        for batch in loader:
-            moved = {k: v.to(self._device) if isinstance(v, Tensor) else v for k, v in batch.items()}
-            moved["img"] = moved["img"].float() / 255
-            yield moved, [str(path) for path in batch["im_file"]]
+            seed_everything(seed)  # augmentation draws from the global generators
+            for batch in loader:
+                moved = {k: v.to(self._device) if isinstance(v, Tensor) else v for k, v in batch.items()}
+                moved["img"] = moved["img"].float() / 255
+                yield moved, [str(path) for path in batch["im_file"]]
 
     def forward(self, batch: dict[str, Any]) -> object:
         """Predictions for a batch, in the modes that the model is in; both heads run, with every batch norm."""
