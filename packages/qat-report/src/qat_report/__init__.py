@@ -15,7 +15,7 @@ Needs neither torch nor any other part of its project.
 from qat_report.building import build_comparison
 from qat_report.comparable import Difference, differences, differences_across, settings
 from qat_report.comparing import compare
-from qat_report.comparison import Cell, Comparison, GateOutcome, PairedDelta, Reference, Row
+from qat_report.comparison import Cell, Claim, Comparison, GateOutcome, PairedDelta, Reference, Row
 from qat_report.errors import ReportError, RequestError
 from qat_report.finding import find_summaries
 from qat_report.grouping import Entry
@@ -25,10 +25,12 @@ from qat_report.series import PRIMARY_METRIC, Series, SeriesPoint, read_series
 from qat_report.stability import Classification, Point, classify
 from qat_report.summarizing import summarize
 from qat_report.summary import RunSummary
+from qat_report.verifying import Verification, verify
 
 __all__ = [
     "PRIMARY_METRIC",
     "Cell",
+    "Claim",
     "Classification",
     "Comparison",
     "Difference",
@@ -44,6 +46,7 @@ __all__ = [
     "RunSummary",
     "Series",
     "SeriesPoint",
+    "Verification",
     "build_comparison",
     "classify",
     "compare",
@@ -54,4 +57,5 @@ __all__ = [
     "refuse",
     "settings",
     "summarize",
+    "verify",
 ]

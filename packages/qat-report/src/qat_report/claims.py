@@ -9,6 +9,7 @@ from qat_report.numbers import count, delta, interval
 from qat_report.verdict import FEWEST_SEEDS, shows_difference
 from qat_report.wording import gate_sentence
 
+START, HELP, CERTAINTY = "start", "help", "certainty"  # ids of the answers
 _SUBJECT = STANDING[-1]
 _NAMED = 6  # rows that are not stable; more are counted
 
@@ -31,14 +32,14 @@ def build_claims(
         decided: paths of the summaries that it decided on.
     """
     answers = [
-        _claim("start", _start(gate), [e for e in entries if e.path in decided], question="May yolo10m start?"),
+        _claim(START, _start(gate), [e for e in entries if e.path in decided], question="May yolo10m start?"),
         _claim(
-            "help",
+            HELP,
             _help(cells),
             [e for e in entries if e.method in (STANDING[0], _SUBJECT)],
             question="Does EMA+QC help?",
         ),
-        _claim("certainty", _certainty(entries, cells), entries, question="How sure is this?"),
+        _claim(CERTAINTY, _certainty(entries, cells), entries, question="How sure is this?"),
     ]
     sentences = [
         _claim(f"{cell.variant}/{cell.method}", text, _support(cell, entries))

@@ -6,7 +6,7 @@ import click
 
 import qat_artifacts
 from qat_artifacts import Exit
-from qat_report.commands.comparison import compare
+from qat_report.commands.comparison import compare, verify
 from qat_report.commands.runs import refuse, summarize
 from qat_report.commands.series import classify, series
 from qat_report.errors import ReportError, RequestError
@@ -25,7 +25,7 @@ def cli() -> None:
     """Stability classes, run summaries and comparisons over seeds."""
 
 
-for command in (series, classify, summarize, refuse, compare):
+for command in (series, classify, summarize, refuse, compare, verify):
     cli.add_command(command)
 
 

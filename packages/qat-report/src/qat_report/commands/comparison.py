@@ -1,10 +1,12 @@
-"""`compare`: rows side by side."""
+"""`compare` and `verify`: rows side by side, and whether they still stand."""
 
 from pathlib import Path
 
 import click
 
-from qat_report.commands.options import json_option, path
+from qat_artifacts import Exit
+from qat_report.commands.options import json_option, path, print_json
+from qat_report.numbers import count
 from qat_report.summary import VARIANTS
 
 
@@ -44,3 +46,27 @@ def compare(  # noqa: PLR0917 - click passes options by name
     name = "comparison.json" if as_json else "summary.md"
     click.echo((out / name).read_text(encoding="utf-8"), nl=False)
     click.echo(f"wrote {out / 'index.html'}", err=True)
+
+
+@click.command()
+@click.argument("place", metavar="E", type=path)
+@json_option
+def verify(place: Path, as_json: bool) -> int:
+    """Check that a comparison still says what its inputs say; exit code 3, naming what changed, where it does not.
+
+    E is a comparison.json or its folder. Checked are the files it rests on and those behind their summaries, every row
+    and sentence, and the pages beside it.
+
+    Example: qat-report verify runs/ladder
+    """
+    from qat_report.verifying import verify as check
+
+    found = check(place)
+    if as_json:
+        print_json(found)
+    elif not found.faults:
+        sentences, rows = count(found.claims, "sentence"), count(found.rows, "row")
+        click.echo(f"{found.comparison}: {sentences} on {rows} and {found.files} files, all unchanged")
+    for fault in found.faults:
+        click.echo(f"error: {fault}", err=True)
+    return Exit.INPUT if found.faults else Exit.OK
