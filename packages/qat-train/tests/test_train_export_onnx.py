@@ -15,7 +15,7 @@ from qat_train.export.deployed import kept_before_selection
 from qat_train.export.folding import fold_detector
 from qat_train.export.graph import RAW, checked_bytes, trace, with_weights
 from qat_train.export.parity import compare_batch, compare_codes, stored_weights, with_raw_output
-from qat_train.export.record import BOX_TOLERANCE_PX, SCORE_TOLERANCE
+from qat_train.export.record import Tolerances
 from qat_train.export.runtime import open_session, require_packages
 
 from .exported import describe, make_detector
@@ -102,8 +102,8 @@ def test_runtime_computes_what_the_trained_model_does_before_and_after_selection
     rows, found = run(with_raw_output(graph, head.nc), images)
     agreement = compare_batch(raw, found)
     assert (agreement.images, agreement.detections > 100) == (3, True)
-    assert agreement.box_error_px_anywhere < BOX_TOLERANCE_PX
-    assert agreement.score_error_anywhere < SCORE_TOLERANCE
+    assert agreement.box_error_px_anywhere < Tolerances().box_px
+    assert agreement.score_error_anywhere < Tolerances().score
     best = np.sort(found[..., 4:].reshape(3, -1))[:, ::-1][:, : rows.shape[1]]
     assert np.array_equal(np.sort(rows[..., 4])[:, ::-1], best)
 

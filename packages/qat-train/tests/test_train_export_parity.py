@@ -7,7 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qat_train.export.parity import compare_batch, merge, reselected
-from qat_train.export.record import Accuracy, Agreement, Codes, Export, ExportedLayer, Files, Latency, Sizes, describe
+from qat_train.export.record import (
+    Accuracy,
+    Agreement,
+    Codes,
+    Export,
+    ExportedLayer,
+    Files,
+    Latency,
+    Sizes,
+    describe,
+    faults,
+)
 from qat_train.export.source import stages_of
 from qat_train.run import Evaluation
 
@@ -78,11 +89,11 @@ def test_batches_add_up():
     assert whole.score_error == pytest.approx(0.1)
 
 
-def make_record(**changes):
+def make_record():
     evaluation = Evaluation(
         map50_95=0.4, map50=0.7, precision=0.6, recall=0.6, per_class={}, weights_sha256="0" * 64, seconds=1.0
     )
-    record = Export(
+    return Export(
         run_id="n/seed0",
         method="ema+qc",
         series="corrected",
@@ -114,40 +125,52 @@ def make_record(**changes):
             reselected=0,
         ),
         accuracy=Accuracy(torch=evaluation, onnx=evaluation),
+        proven=True,
         sizes=Sizes(packed=100, onnx_int4=110, onnx_int8=200, onnx_fp16=400, onnx_fp32=770),
         latency=None,
         versions={},
         seconds=2.0,
     )
-    for path, value in changes.items():
-        part, _, field = path.partition("__")
-        record = attrs.evolve(record, **{part: attrs.evolve(getattr(record, part), **{field: value})})
-    return record
 
 
-def test_a_proven_export_has_no_fault():
-    assert make_record().faults == ()
+def faults_of(record):
+    return faults(record.codes, record.agreement, record.accuracy, record.tolerances)
+
+
+def test_nothing_speaks_against_an_export_within_the_tolerances():
+    assert faults_of(make_record()) == ()
 
 
 @pytest.mark.parametrize(
-    ("change", "fault"),
+    ("part", "change", "fault"),
     [
-        ({"codes__equal_onnx": 999}, "codes: of 1000 only 1000 packed, 999 in ONNX are the trained ones"),
-        ({"codes__equal_packed": 0}, "codes: of 1000 only 0 packed, 1000 in ONNX are the trained ones"),
-        ({"agreement__box_error_px": 0.051}, "boxes, px: differ by 0.051, 0.05 is allowed"),
-        ({"agreement__score_error": 0.002}, "scores: differ by 0.002, 0.001 is allowed"),
-        ({"agreement__reselected": 4}, "selection: 4 detections are not those of torch"),
+        ("codes", {"equal_onnx": 999}, "codes: of 1000 only 1000 packed, 999 in ONNX are the trained ones"),
+        ("codes", {"equal_packed": 0}, "codes: of 1000 only 0 packed, 1000 in ONNX are the trained ones"),
+        ("agreement", {"box_error_px": 0.051}, "boxes, px: differ by 0.051, 0.05 is allowed"),
+        ("agreement", {"score_error": 0.002}, "scores: differ by 0.002, 0.001 is allowed"),
+        ("agreement", {"reselected": 4}, "selection: 4 detections are not those of torch"),
     ],
 )
-def test_a_tolerance_that_is_not_kept_is_a_fault(change, fault):
-    assert make_record(**change).faults == (fault,)
+def test_a_record_cannot_claim_what_its_numbers_do_not_say(part, change, fault):
+    record = make_record()
+    other = {part: attrs.evolve(getattr(record, part), **change)}
+    with pytest.raises(ValueError, match=r"^proven is True: ") as caught:
+        attrs.evolve(record, **other)
+    assert str(caught.value) == f"proven is True: {fault}"
+    assert faults_of(attrs.evolve(record, **other, proven=False)) == (fault,)
 
 
 def test_a_moved_map_is_a_fault():
     record = make_record()
     moved = attrs.evolve(record.accuracy.onnx, map50_95=0.3985)
-    record = attrs.evolve(record, accuracy=attrs.evolve(record.accuracy, onnx=moved))
-    assert record.faults == ("mAP50-95: differ by 0.0015, 0.001 is allowed",)
+    accuracy = attrs.evolve(record.accuracy, onnx=moved)
+    found = faults_of(attrs.evolve(record, accuracy=accuracy, proven=False))
+    assert found == ("mAP50-95: differ by 0.0015, 0.001 is allowed",)
+
+
+def test_a_proven_export_is_not_called_unproven():
+    with pytest.raises(ValueError, match=r"^proven is False: nothing speaks against it$"):
+        attrs.evolve(make_record(), proven=False)
 
 
 def test_the_text_says_what_stays_larger_and_what_latency_was_measured():

@@ -123,7 +123,7 @@ def test_standard_output_is_the_record_that_lies_beside_the_files(exported):
 def test_the_export_is_proven_and_its_numbers_are_those_of_the_run(exported, finished):
     record = qat_artifacts.read(exported[0] / "export.json", Export)
     last = read_metrics(finished)[-1].ema
-    assert record.faults == ()
+    assert record.proven
     assert (record.series, record.weights_sha256) == ("ema", last.weights_sha256)
     assert record.accuracy.torch.map50_95 == last.map50_95  # the very evaluator
     assert (record.agreement.images, record.agreement.detections > 50) == (4, True)
@@ -249,7 +249,7 @@ def test_an_export_that_is_not_the_trained_model_fails_and_says_how_far_it_is(fi
     monkeypatch.setattr("qat_train.export.exporting.fold_detector", shifted)
     with pytest.raises(NotProven, match=r"the exported model is not the trained one: boxes, px: differ by "):
         run_export(finished, tmp_path / "out")
-    assert qat_artifacts.read(tmp_path / "out" / "export.json", Export).faults
+    assert not qat_artifacts.read(tmp_path / "out" / "export.json", Export).proven
     assert FAILURES[NotProven] == Exit.CELL_FAILED
 
 

@@ -18,6 +18,7 @@ OWNERS = {
     "qat-train/state": "qat_train.state:TrainingState",
     "qat-train/audit": "qat_train.audit:Audit",
     "qat-train/sensitivity": "qat_train.ranking:Sensitivity",
+    "qat-train/export": "qat_train.export.record:Export",
     "qat-qc/correction": "qat_qc.records:CorrectionRecord",
     "qat-report/run-summary": "qat_report:RunSummary",
     "qat-report/comparison": "qat_report:Comparison",

@@ -8,13 +8,19 @@ from attrs import validators
 from qat_train.export.network import Storage
 from qat_train.run import Evaluation
 
-BOX_TOLERANCE_PX = 0.05
-SCORE_TOLERANCE = 1e-3
-MAP_TOLERANCE = 1e-3
 THRESHOLD = 0.05  # score from which on a detection is compared
 
 _count = validators.ge(0)
 _positive = validators.gt(0)
+
+
+@attrs.frozen(kw_only=True)
+class Tolerances:
+    """How far files may be from the trained model: far above rounding, far below what a detection is used for."""
+
+    box_px: float = 0.05
+    score: float = 1e-3
+    map50_95: float = 1e-3
 
 
 @attrs.frozen(kw_only=True)
@@ -118,7 +124,10 @@ class Files:
 
 @attrs.frozen(kw_only=True)
 class Export:
-    """The artifact qat-train/export. `dropped_layers` serve training alone (one2many branches)."""
+    """The artifact qat-train/export. `dropped_layers` serve training alone (one2many branches).
+
+    `proven`: every code is kept, every detection selected, and every tolerance.
+    """
 
     SCHEMA: ClassVar[str] = "qat-train/export"
     VERSION: ClassVar[str] = "1.0"
@@ -142,28 +151,35 @@ class Export:
     codes: Codes
     agreement: Agreement
     accuracy: Accuracy
+    tolerances: Tolerances = attrs.field(factory=Tolerances)
+    proven: bool
     sizes: Sizes
     latency: Latency | None
     versions: dict[str, str]
     seconds: float
 
-    @property
-    def faults(self) -> tuple[str, ...]:
-        """Every tolerance that is not kept, as text; empty for a proven export."""
-        found = []
-        if not self.codes.all_equal:
-            kept = f"{self.codes.equal_packed} packed, {self.codes.equal_onnx} in ONNX"
-            found.append(f"codes: of {self.codes.weights} only {kept} are the trained ones")
-        for what, value, limit in (
-            ("boxes, px", self.agreement.box_error_px, BOX_TOLERANCE_PX),
-            ("scores", self.agreement.score_error, SCORE_TOLERANCE),
-            ("mAP50-95", self.accuracy.difference, MAP_TOLERANCE),
-        ):
-            if value > limit:
-                found.append(f"{what}: differ by {value:.3g}, {limit:g} is allowed")
-        if self.agreement.reselected:
-            found.append(f"selection: {self.agreement.reselected} detections are not those of torch")
-        return tuple(found)
+    def __attrs_post_init__(self) -> None:
+        found = faults(self.codes, self.agreement, self.accuracy, self.tolerances)
+        if self.proven == bool(found):
+            raise ValueError(f"proven is {self.proven}: {'; '.join(found) or 'nothing speaks against it'}")
+
+
+def faults(codes: Codes, agreement: Agreement, accuracy: Accuracy, tolerances: Tolerances) -> tuple[str, ...]:
+    """What speaks against an export, as text; nothing where it is proven."""
+    found = []
+    if not codes.all_equal:
+        kept = f"{codes.equal_packed} packed, {codes.equal_onnx} in ONNX"
+        found.append(f"codes: of {codes.weights} only {kept} are the trained ones")
+    for what, value, limit in (
+        ("boxes, px", agreement.box_error_px, tolerances.box_px),
+        ("scores", agreement.score_error, tolerances.score),
+        ("mAP50-95", accuracy.difference, tolerances.map50_95),
+    ):
+        if value > limit:
+            found.append(f"{what}: differ by {value:.3g}, {limit:g} is allowed")
+    if agreement.reselected:
+        found.append(f"selection: {agreement.reselected} detections are not those of torch")
+    return tuple(found)
 
 
 def describe(record: Export) -> str:
