@@ -144,15 +144,10 @@ def ladder_row():
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_row():
     """Write the summary of one row below a root; returns its folder."""
-
-    def write(root, row):
-        write_summary(root, row)
-        return root / row["variant"] / row["method"].replace("+", "-") / f"seed{row['seed']}{row.get('place', '')}"
-
-    return write
+    return lambda root, row: write_summary(root, row).parent
 
 
 def oscillation(shares, switches=10):

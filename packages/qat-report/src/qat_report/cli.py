@@ -9,10 +9,12 @@ from qat_artifacts import Exit
 from qat_report.commands.comparison import compare, verify
 from qat_report.commands.runs import refuse, summarize
 from qat_report.commands.series import classify, series
-from qat_report.errors import ReportError, RequestError
+from qat_report.commands.tracking import export
+from qat_report.errors import ReportError, RequestError, ToolError
 
 FAILURES: dict[type[Exception], Exit] = {
     RequestError: Exit.USAGE,
+    ToolError: Exit.ENVIRONMENT,
     ReportError: Exit.INPUT,
     qat_artifacts.ArtifactError: Exit.INPUT,
     OSError: Exit.ENVIRONMENT,
@@ -25,7 +27,7 @@ def cli() -> None:
     """Stability classes, run summaries and comparisons over seeds."""
 
 
-for command in (series, classify, summarize, refuse, compare, verify):
+for command in (series, classify, summarize, refuse, compare, verify, export):
     cli.add_command(command)
 
 

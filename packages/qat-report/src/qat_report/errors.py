@@ -7,3 +7,7 @@ class ReportError(Exception):
 
 class RequestError(ReportError):
     """What was asked for contradicts itself: the request is wrong, not a file."""
+
+
+class ToolError(ReportError):
+    """What the request needs beside the files is missing or does not answer: a package, a tracking store."""

@@ -32,6 +32,8 @@ _LONGEST = 400  # characters of a table cell; notes need some hundred
 def visible(text: str) -> str:
     """One line, with a mark for characters that show nothing or turn the direction of a line, so that none can hide."""
     line = " ".join(text.split())
+    if line.isascii() and line.isprintable():
+        return line
     return "".join("\N{REPLACEMENT CHARACTER}" if _hides(character) else character for character in line)
 
 

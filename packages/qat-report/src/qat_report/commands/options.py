@@ -12,5 +12,6 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout; a record or plain values."""
-    click.echo(qat_artifacts.dumps(qat_artifacts.unstructure(value)), nl=False)
+    """One JSON document on stdout; a record, a list of records, or plain values."""
+    plain = [qat_artifacts.unstructure(item) for item in value] if isinstance(value, list) else value
+    click.echo(qat_artifacts.dumps(qat_artifacts.unstructure(plain)), nl=False)
