@@ -114,9 +114,22 @@ def test_exit_code_tells_usage_from_input(arguments, code, tmp_path, monkeypatch
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("command", ["series", "classify", "summarize", "compare"])
+COMMANDS = [
+    "series",
+    "classify",
+    "summarize",
+    "refuse",
+    "warn",
+    "compare",
+    "verify",
+    "export tensorboard",
+    "export mlflow",
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_an_example(command):
-    done = qat_report(command, "--help")
+    done = qat_report(*command.split(), "--help")
     assert f"Example: qat-report {command} " in " ".join(done.stdout.split())
 
 

@@ -7,7 +7,7 @@ import click
 import qat_artifacts
 from qat_artifacts import Exit
 from qat_report.commands.comparison import compare, verify
-from qat_report.commands.runs import refuse, summarize
+from qat_report.commands.runs import refuse, summarize, warn
 from qat_report.commands.series import classify, series
 from qat_report.commands.tracking import export
 from qat_report.errors import ReportError, RequestError, ToolError
@@ -27,7 +27,7 @@ def cli() -> None:
     """Stability classes, run summaries and comparisons over seeds."""
 
 
-for command in (series, classify, summarize, refuse, compare, verify, export):
+for command in (series, classify, summarize, refuse, warn, compare, verify, export):
     cli.add_command(command)
 
 

@@ -25,7 +25,7 @@ WINDOW = 3  # evaluations; also the length of a frozen tail
 RAMP_RATIO = 0.25  # a best below this share of the run's best is still the ramp
 ENOUGH_EVALUATIONS = 5
 
-_FAULTS = frozenset({"nan-loss", "nan-weights"})
+FAULTS = frozenset({"nan-loss", "nan-weights"})  # kinds of events
 
 
 @attrs.frozen(kw_only=True)
@@ -118,7 +118,7 @@ def classify(
 
 def _last_fault(points: Sequence[Point], events: Sequence[Event]) -> tuple[Event | None, bool]:
     """The last NaN/Inf of loss or weights, and whether a rollback or a later finite evaluation of QAT repaired it."""
-    at = max((i for i, event in enumerate(events) if event.kind in _FAULTS), default=None)
+    at = max((i for i, event in enumerate(events) if event.kind in FAULTS), default=None)
     if at is None:
         return None, False
     fault = events[at]

@@ -1,12 +1,16 @@
-"""`summarize` and `refuse`: one row of a run, or why it was not started."""
+"""`summarize`, `refuse` and `warn`: one row of a run, why it was not started, and how it is doing."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from qat_report.commands.options import json_option, path
+from qat_report.commands.options import json_option, path, print_json
 from qat_report.comparable import METHOD_MAY_SET
+from qat_report.numbers import count
+
+if TYPE_CHECKING:
+    from qat_report.early_warning import EarlyWarning
 
 
 @click.command()
@@ -60,3 +64,35 @@ def refuse(request: Path, gate: Path, out: Path, as_json: bool) -> None:
         return
     click.echo(f"{summary.run_id}: {summary.error}")
     click.echo(f"wrote {out / 'run_summary.json'}", err=True)
+
+
+@click.command()
+@click.argument("run", metavar="RUN", type=path)
+@click.option("--series", type=click.Choice(["raw", "ema"]), default="raw", show_default=True, help="Weights to watch.")
+@json_option
+def warn(run: Path, series: Any, as_json: bool) -> None:
+    """Look for signs that a run heads for collapse, and say how early they stood.
+
+    RUN is the folder of a training run, finished or not, or a metrics.jsonl alone. Exit code 0 with and without alarms.
+
+    Example: qat-report warn runs/ladder/trajectories/yolo10n/shared/seed0 --json
+    """
+    from qat_report.early_warning import watch_run
+
+    found = watch_run(run, series)
+    if as_json:
+        print_json(found)
+        return
+    click.echo(_describe(found))
+
+
+def _describe(found: "EarlyWarning") -> str:
+    lead = "" if found.lead_epochs is None else f", {found.lead_epochs:+d} epochs after the first alarm"
+    lines = [
+        f"warned       {'no' if found.first_epoch is None else f'epoch {found.first_epoch}'}",
+        f"collapse     {'none' if found.collapse_epoch is None else f'epoch {found.collapse_epoch}{lead}'}",
+        f"class        {found.run_class}, {found.series} weights, {count(found.epochs, 'epoch')}",
+    ]
+    lines += [f"{alarm.sign}: epoch {alarm.epoch}: {alarm.text}" for alarm in found.alarms]
+    lines += [f"not checked: {text}" for text in found.not_checked]
+    return "\n".join(lines)
