@@ -2,17 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import attrs
-from torch import Tensor
 from ultralytics.utils import ops
 
 import qat_artifacts
 from qat_train.dataset import PreparedData
 from qat_train.errors import InputError
 from qat_train.evaluator import CONFIDENCE
-from qat_train.export.detections import ImageDetections
+from qat_train.export.detections import ImageDetections, Side
 
 
 @attrs.frozen(kw_only=True)
@@ -95,19 +94,19 @@ def read_identifiers(data: PreparedData) -> Identifiers:
 
 
 def coco_results(
-    images: Sequence[ImageDetections], source: Literal["torch", "onnx"], identifiers: Identifiers, *, imgsz: int
+    images: Sequence[ImageDetections], side: Side, identifiers: Identifiers, *, imgsz: int
 ) -> list[dict[str, Any]]:
     """Detections above the evaluator's confidence; boxes (left, top, width, height) in pixels of the original image.
 
     Args:
         images: what was detected.
-        source: whose detections.
+        side: whose detections.
         identifiers: of their data set.
         imgsz: side of the letterbox.
     """
     results = []
     for image in images:
-        rows: Tensor = image.torch if source == "torch" else image.onnx
+        rows = image.rows(side)
         rows = rows[rows[:, 4] > CONFIDENCE]
         boxes = ops.scale_boxes((imgsz, imgsz), rows[:, :4].clone(), image.shape, ratio_pad=image.ratio_pad)
         boxes[:, 2:] -= boxes[:, :2]

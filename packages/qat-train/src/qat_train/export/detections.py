@@ -1,9 +1,10 @@
 """Detections of the validation images by torch and by ONNX Runtime, compared and scored."""
 
+import logging
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import onnx
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from qat_train.detector import set_head
 from qat_train.evaluator import Evaluator, evaluation_mode, square_loader
 from qat_train.export.deployed import kept_before_selection
+from qat_train.export.network import About
 from qat_train.export.parity import compare_batch, merge, reselected, with_raw_output
 from qat_train.export.record import Agreement
 from qat_train.export.runtime import open_session
@@ -20,8 +22,11 @@ from qat_train.insertion import assert_on_grid
 from qat_train.randomness import preserved_rng
 from qat_train.run import Evaluation
 
+logger = logging.getLogger(__name__)
 BATCH = 8  # images at a time
+REPORTED = 500  # images between two lines of progress
 CPU = torch.device("cpu")
+Side = Literal["torch", "onnx"]
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -37,9 +42,20 @@ class ImageDetections:
     torch: Tensor
     onnx: Tensor
 
+    def rows(self, side: Side) -> Tensor:
+        """Those of one side."""
+        return self.torch if side == "torch" else self.onnx
+
 
 def detect_with_both(
-    model: Any, graph: onnx.ModelProto, data_yaml: Path, *, imgsz: int, quantized_layers: int, threads: int
+    model: Any,
+    graph: onnx.ModelProto,
+    data_yaml: Path,
+    *,
+    imgsz: int,
+    max_det: int,
+    quantized_layers: int,
+    threads: int,
 ) -> tuple[Agreement, tuple[ImageDetections, ...]]:
     """Run the fake-quantized model and the graph on every validation image, on the CPU, and compare.
 
@@ -48,6 +64,7 @@ def detect_with_both(
         graph: the exported one.
         data_yaml: of the prepared data set.
         imgsz: side of the square letterbox.
+        max_det: most detections of an image.
         quantized_layers: how many weight quantizers must be active.
         threads: of ONNX Runtime.
 
@@ -58,6 +75,7 @@ def detect_with_both(
     assert_on_grid(model, quantized_layers)
     set_head(model)
     head = model.model[-1]
+    head.max_det = max_det
     session = open_session(with_raw_output(graph, head.nc).SerializeToString(), threads=threads)
     _, _, loader = square_loader(data_yaml, "val", imgsz=imgsz, batch=BATCH, device=CPU)
     parts, images = [], []
@@ -83,6 +101,8 @@ def detect_with_both(
                     zip(batch["im_file"], batch["ori_shape"], batch["ratio_pad"], strict=True)
                 )
             ]
+            if len(images) // REPORTED > (len(images) - len(letterboxed)) // REPORTED:
+                logger.info("%d of %d images compared", len(images), len(loader.dataset))
     return merge(parts), tuple(images)
 
 
@@ -102,9 +122,9 @@ class Replay(nn.Module):
         return torch.stack([next(self._waiting) for _ in images])
 
 
-def score(names: Sequence[str], rows: Sequence[Tensor], data_yaml: Path, *, imgsz: int, sha256: str) -> Evaluation:
+def score(images: Sequence[ImageDetections], side: Side, about: About, data_yaml: Path, *, sha256: str) -> Evaluation:
     """Measure detections with the evaluator of every other number; `sha256` says whose they are."""
     with tempfile.TemporaryDirectory() as folder:
-        evaluator = Evaluator(data_yaml, imgsz=imgsz, batch=BATCH, device=CPU, folder=Path(folder))
-        found = evaluator(Replay(names, rows), quantized_layers=0)
+        evaluator = Evaluator(data_yaml, imgsz=about.imgsz, batch=BATCH, device=CPU, folder=Path(folder))
+        found = evaluator(Replay(about.names, [image.rows(side) for image in images]), quantized_layers=0)
     return attrs.evolve(found, weights_sha256=sha256)

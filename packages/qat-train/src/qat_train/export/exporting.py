@@ -5,13 +5,15 @@ import json
 import logging
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
+import attrs
 import onnx
 from onnxruntime.transformers.float16 import convert_float_to_float16
+from torch import nn
 
 import qat_artifacts
-from qat_train.checkpoint import load_checkpoint
+from qat_train.checkpoint import Checkpoint, load_checkpoint
 from qat_train.dataset import PreparedData, read_data
 from qat_train.detector import class_width
 from qat_train.environment import use_threads, versions
@@ -19,7 +21,7 @@ from qat_train.errors import InputError, NotProven
 from qat_train.evaluator import hash_weights
 from qat_train.export.coco_results import coco_results, read_identifiers
 from qat_train.export.detections import detect_with_both, score
-from qat_train.export.folding import deployed_convolutions, fold_detector
+from qat_train.export.folding import fold_detector
 from qat_train.export.graph import OPSET, checked_bytes, trace, with_weights
 from qat_train.export.latency import measure_latency
 from qat_train.export.network import About, Network
@@ -66,76 +68,53 @@ def export_run(
     identifiers = read_identifiers(data)
     model, checkpoint = load_checkpoint(source.checkpoint, source.series)
     use_threads(threads)
-    if (found := hash_weights(model)) != checkpoint.weights_sha256[source.series]:
-        raise InputError(f"{source.checkpoint}: the weights hash to {found}, the record says otherwise")
+    about = _describe_network(model, checkpoint, source, method)
     quantization = checkpoint.quantization
-    about = About(
-        run_id=checkpoint.run_id,
-        method=method,
-        weights_sha256=found,
-        variant=checkpoint.variant,
-        names=checkpoint.names,
-        imgsz=checkpoint.imgsz,
-        head="one2one",
-        max_det=source.run.evaluation.max_det,
-        class_width=class_width(model),
-        architecture=checkpoint.architecture,
-    )
     folded = fold_detector(model, about, quantized_layers=quantization.quantized_layers)
-    convolutions = sum(type(m).__name__.endswith("Conv2d") for m in model.modules())
-    model.model[-1].max_det = about.max_det
     out.mkdir(parents=True, exist_ok=True)
     (out / "export.json").unlink(missing_ok=True)  # it must not vouch for other files
     files = Files()
-    write_packed(out / files.packed, folded, created_by=f"qat-train {importlib.metadata.version('qat-train')}")
-    network = read_packed(out / files.packed)  # from here on the packed file is the source: what it lacks would show
-    logger.info("packed: %s", out / files.packed)
-    traced = trace(network, imgsz=about.imgsz)
-    graphs = {"int4": with_weights(traced, network, "as trained"), "fp32": with_weights(traced, network, "float32")}
-    data_int4, data_fp32 = checked_bytes(graphs["int4"]), checked_bytes(graphs["fp32"])
-    qat_artifacts.write_bytes(out / files.onnx, data_int4)
-    logger.info("ONNX: %s", out / files.onnx)
+    written = _write_files(folded, out, files)
     graph = onnx.load(out / files.onnx)
-    codes = compare_codes(model, network, stored_weights(graph))
+    codes = compare_codes(model, written.network, stored_weights(graph))
     agreement, images = detect_with_both(
         model,
         graph,
         data.yaml,
         imgsz=about.imgsz,
+        max_det=about.max_det,
         quantized_layers=quantization.quantized_layers,
         threads=threads,
     )
     require_all_images("validation", len(images), data.view.val.images, data.path)
-    hashes = {name: qat_artifacts.sha256_file(out / name) for name in (files.packed, files.onnx)}
-    accuracy = Accuracy(
-        torch=score(about.names, [i.torch for i in images], data.yaml, imgsz=about.imgsz, sha256=found),
-        onnx=score(about.names, [i.onnx for i in images], data.yaml, imgsz=about.imgsz, sha256=hashes[files.onnx]),
-    )
-    sides: tuple[tuple[str, Literal["onnx", "torch"]], ...] = (
-        (files.detections, "onnx"),
-        (files.detections_torch, "torch"),
-    )
-    for name, side in sides:
-        results = coco_results(images, side, identifiers, imgsz=about.imgsz)
+    for name, results in (
+        (files.detections, coco_results(images, "onnx", identifiers, imgsz=about.imgsz)),
+        (files.detections_torch, coco_results(images, "torch", identifiers, imgsz=about.imgsz)),
+    ):
         qat_artifacts.write_text(out / name, json.dumps(results, allow_nan=False) + "\n")
-        hashes[name] = qat_artifacts.sha256_file(out / name)
+    hashes = {name: qat_artifacts.sha256_file(out / name) for name in attrs.astuple(files)}
+    accuracy = Accuracy(
+        torch=score(images, "torch", about, data.yaml, sha256=about.weights_sha256),
+        onnx=score(images, "onnx", about, data.yaml, sha256=hashes[files.onnx]),
+    )
     tolerances = Tolerances()
     against = faults(codes, agreement, accuracy, tolerances)
+    latency = measure_latency(written.fp32, written.int4, imgsz=about.imgsz, threads=threads) if benchmark else None
     record = Export(
-        run_id=checkpoint.run_id,
+        run_id=about.run_id,
         method=method,
         series=source.series,
-        weights_sha256=found,
-        variant=checkpoint.variant,
-        names=checkpoint.names,
+        weights_sha256=about.weights_sha256,
+        variant=about.variant,
+        names=about.names,
         imgsz=about.imgsz,
-        head="one2one",
+        head=about.head,
         opset=OPSET,
         quantization_mode=quantization.mode,
         granularity=quantization.granularity,
         dataset_fingerprint=data.view.fingerprint,
-        layers=_describe(network),
-        dropped_layers=convolutions - len(deployed_convolutions(model)),
+        layers=_describe_layers(written.network),
+        dropped_layers=sum(isinstance(m, nn.Conv2d) for m in model.modules()) - len(written.network.layers),
         files=files,
         files_sha256=hashes,
         codes=codes,
@@ -143,14 +122,8 @@ def export_run(
         accuracy=accuracy,
         tolerances=tolerances,
         proven=not against,
-        sizes=Sizes(
-            packed=(out / files.packed).stat().st_size,
-            onnx_int4=len(data_int4),
-            onnx_int8=len(checked_bytes(with_weights(traced, network, "int8"))),
-            onnx_fp16=len(convert_float_to_float16(graphs["fp32"], keep_io_types=True).SerializeToString()),
-            onnx_fp32=len(data_fp32),
-        ),
-        latency=measure_latency(data_fp32, data_int4, imgsz=about.imgsz, threads=threads) if benchmark else None,
+        sizes=_sizes(written, out / files.packed),
+        latency=latency,
         versions=versions("onnx", "onnxruntime", "safetensors"),
         seconds=time.monotonic() - started,
     )
@@ -177,7 +150,63 @@ def _data(source: Source, dataset: Path | None) -> PreparedData:
     return data
 
 
-def _describe(network: Network) -> tuple[ExportedLayer, ...]:
+def _describe_network(model: Any, checkpoint: Checkpoint, source: Source, method: str) -> About:
+    """What the files say of the network.
+
+    Raises:
+        InputError: the weights are not those that the checkpoint's record names.
+    """
+    weights_sha256 = hash_weights(model)
+    if weights_sha256 != checkpoint.weights_sha256[source.series]:
+        raise InputError(f"{source.checkpoint}: the weights hash to {weights_sha256}, the record says otherwise")
+    return About(
+        run_id=checkpoint.run_id,
+        method=method,
+        weights_sha256=weights_sha256,
+        variant=checkpoint.variant,
+        names=checkpoint.names,
+        imgsz=checkpoint.imgsz,
+        head="one2one",
+        max_det=source.run.evaluation.max_det,
+        class_width=class_width(model),
+        architecture=checkpoint.architecture,
+    )
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Written:
+    """The network as the packed file gives it back, its traced graph, and that graph with its weights, serialised."""
+
+    network: Network
+    traced: onnx.ModelProto
+    int4: bytes
+    fp32: bytes
+
+
+def _write_files(folded: Network, out: Path, files: Files) -> _Written:
+    """The packed file, and the ONNX file made from what was read back: what the packed one lacks would show."""
+    write_packed(out / files.packed, folded, created_by=f"qat-train {importlib.metadata.version('qat-train')}")
+    network = read_packed(out / files.packed)
+    logger.info("packed: %s", out / files.packed)
+    traced = trace(network, imgsz=network.about.imgsz)
+    int4, fp32 = (checked_bytes(with_weights(traced, network, kind)) for kind in ("as trained", "float32"))
+    qat_artifacts.write_bytes(out / files.onnx, int4)
+    logger.info("ONNX: %s", out / files.onnx)
+    return _Written(network=network, traced=traced, int4=int4, fp32=fp32)
+
+
+def _sizes(written: _Written, packed: Path) -> Sizes:
+    fp16 = convert_float_to_float16(onnx.load_from_string(written.fp32), keep_io_types=True)
+    return Sizes(
+        packed=packed.stat().st_size,
+        onnx_int4=len(written.int4),
+        onnx_int8=len(checked_bytes(with_weights(written.traced, written.network, "int8"))),
+        onnx_fp16=len(fp16.SerializeToString()),
+        onnx_fp32=len(written.fp32),
+    )
+
+
+def _describe_layers(network: Network) -> tuple[ExportedLayer, ...]:
     return tuple(
         ExportedLayer(
             name=layer.convolution.name,
