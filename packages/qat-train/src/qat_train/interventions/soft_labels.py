@@ -39,7 +39,7 @@ def soft_label_loss(student: dict[str, Tensor], teacher: dict[str, Tensor]) -> T
     classes = (functional.binary_cross_entropy_with_logits(logits, probability, reduction="none") - entropy).sum()
 
     def log_bins(boxes: Tensor) -> Tensor:
-        bins = boxes.to(logits.dtype).unflatten(1, (SIDES, -1))  # (B, 4, bins, A)
+        bins = boxes.to(logits.dtype).reshape(boxes.shape[0], SIDES, -1, boxes.shape[-1])  # (B, 4, bins, A)
         return bins.log_softmax(dim=2)
 
     wanted = log_bins(teacher["boxes"].detach())
