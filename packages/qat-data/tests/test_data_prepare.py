@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -256,6 +256,8 @@ coordinate = st.floats(-200, 200, allow_nan=False)
 
 
 @given(box=st.tuples(coordinate, coordinate, coordinate, coordinate))
+@example(box=(0.0, 0.0, 5e-324, 1.0))
+@example(box=(0.0, 0.0, 1.0, 5e-324))
 def test_a_label_always_lies_within_the_image(box):
     label = to_label(0, box, 100.0, 50.0)
     if isinstance(label, Label):

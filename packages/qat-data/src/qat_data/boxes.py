@@ -41,6 +41,8 @@ def to_label(index: int, box: Sequence[float], width: float, height: float) -> L
     x2, y2 = min(left + wide, width), min(top + high, height)
     if x2 <= x1 or y2 <= y1:
         return "outside"
+    if (x2 - x1) / width == 0 or (y2 - y1) / height == 0:  # a side so small that its fraction underflows
+        return "zero_area"
     tolerance = 1e-6 * max(width, height)  # the files round to a few decimals
     moved = max(x1 - left, y1 - top, left + wide - x2, top + high - y2)
     return Label(
