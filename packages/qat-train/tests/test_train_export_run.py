@@ -16,7 +16,9 @@ from qat_artifacts import Exit
 from qat_train.checkpoint import Checkpoint
 from qat_train.cli import FAILURES, cli
 from qat_train.correction_task import load as open_task
+from qat_train.dataset import read_data
 from qat_train.errors import InputError, NotProven, SpecError
+from qat_train.export.coco_results import read_identifiers
 from qat_train.export.exporting import export_run
 from qat_train.export.folding import fold_detector
 from qat_train.export.graph import checked_bytes
@@ -35,16 +37,13 @@ from .exported import settle_statistics
 IDS = {"images": [40, 7, 900, 31], "categories": [3, 18]}  # as COCO has them: without order, with gaps
 
 
-def write_annotations(dataset):
-    """val.json beside a drawn data set, as `qat-data prepare` leaves it."""
-    folder = dataset.parent
-    content = {
-        "images": [{"id": i, "file_name": f"{n}.jpg", "width": 64, "height": 64} for n, i in enumerate(IDS["images"])],
-        "annotations": [],
-        "categories": [{"id": i, "name": name} for i, name in zip(IDS["categories"], CLASSES, strict=True)],
-    }
-    (folder / "val.json").write_text(json.dumps(content))
-    body = json.loads(dataset.read_text()) | {"val_annotations": {"file": "val.json", "sha256": "0", "objects": 0}}
+def write_identifiers(dataset):
+    """What `qat-data prepare` would say of ids in a drawn data set."""
+    body = json.loads(dataset.read_text())
+    body["source"] = {"format": "coco"}
+    for entry, category in zip(body["classes"], IDS["categories"], strict=True):
+        entry["category_id"] = category
+    body["val"]["files"] = [{"image_id": str(i), "file_name": f"{n}.jpg"} for n, i in enumerate(IDS["images"])]
     dataset.write_text(json.dumps(body))
 
 
@@ -59,7 +58,7 @@ def finished(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("export")
     dataset = draw_dataset(folder / "data")
-    write_annotations(dataset)
+    write_identifiers(dataset)
     torch.manual_seed(0)
     model = DetectionModel("yolov10n.yaml", nc=len(CLASSES), verbose=False)
     model.names = dict(enumerate(CLASSES))
@@ -345,20 +344,27 @@ def test_a_data_set_that_is_gone_can_be_named_and_must_be_the_same(moved):
     content = json.loads(dataset.read_text())
     dataset.write_text(json.dumps(content | {"fingerprint": "another"}))
     assert failure(moved, dataset=moved / "data") == f"{dataset}: data set another, the run used drawn-8-4-64"
-    dataset.write_text(json.dumps(content | {"val_annotations": None}))
-    expected = f"{dataset}: no val_annotations; prepare the data set again: qat-data prepare"
-    assert failure(moved, dataset=moved / "data") == expected
 
 
-def test_annotations_that_are_not_of_the_images_are_refused(moved):
-    path = moved / "data" / "val.json"
-    content = json.loads(path.read_text())
-    path.write_text(json.dumps(content | {"images": content["images"][1:]}))
-    assert failure(moved, dataset=moved / "data").startswith(f"{path}: 3 images and 2 categories, the data set has 4")
-    path.write_text("{")
-    assert failure(moved, dataset=moved / "data").startswith(f"{path}: not valid JSON: ")
+def test_a_list_of_images_that_is_not_that_of_the_data_set_is_refused(moved):
+    path = moved / "data" / "val.txt"
+    path.write_text("./images/val/0.jpg\n")
+    assert failure(moved, dataset=moved / "data") == f"{path}: 1 images, dataset.json lists 4"
     path.unlink()
-    assert failure(moved, dataset=moved / "data").startswith(f"{path}: No such file or directory; prepare")
+    assert failure(moved, dataset=moved / "data") == (
+        f"{path}: No such file or directory; prepare the data set again: qat-data prepare"
+    )
+
+
+def test_a_yolo_source_without_ids_is_numbered_as_its_annotations_are(moved):
+    dataset = moved / "data" / "dataset.json"
+    content = json.loads(dataset.read_text()) | {"source": {"format": "yolo"}}
+    for entry in content["classes"]:
+        del entry["category_id"]
+    dataset.write_text(json.dumps(content))
+    found = read_identifiers(read_data(str(dataset)))
+    assert found.images == {"0.jpg": 1, "1.jpg": 2, "2.jpg": 3, "3.jpg": 4}
+    assert found.categories == (1, 2)
 
 
 def test_weights_that_are_not_those_of_the_record_are_refused(moved):

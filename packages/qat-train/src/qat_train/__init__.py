@@ -14,8 +14,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from qat_train.checkpoint import Checkpoint, load_checkpoint
     from qat_train.correction_task import CorrectionTask
-    from qat_train.errors import Diverged, InputError, ResourceError, SpecError, TrainError
+    from qat_train.errors import Diverged, InputError, NotProven, ResourceError, SpecError, TrainError
     from qat_train.evaluator import Evaluator
+    from qat_train.export.exporting import export_run
+    from qat_train.export.packed import read_packed
+    from qat_train.export.record import Export
+    from qat_train.export.verifying import verify_export
     from qat_train.insertion import OffGrid, assert_on_grid, insert_quantizers
     from qat_train.policy import load_policy
     from qat_train.quantizer import code_range, codes, fake_quantize
@@ -31,7 +35,9 @@ _HOMES = {
     "Evaluation": "run",
     "Evaluator": "evaluator",
     "Event": "run",
+    "Export": "export.record",
     "InputError": "errors",
+    "NotProven": "errors",
     "OffGrid": "insertion",
     "ResourceError": "errors",
     "Run": "run",
@@ -42,11 +48,14 @@ _HOMES = {
     "code_range": "quantizer",
     "codes": "quantizer",
     "execute": "runner",
+    "export_run": "export.exporting",
     "fake_quantize": "quantizer",
     "insert_quantizers": "insertion",
     "load_checkpoint": "checkpoint",
     "load_policy": "policy",
+    "read_packed": "export.packed",
     "read_spec": "spec",
+    "verify_export": "export.verifying",
 }
 
 
@@ -64,7 +73,9 @@ __all__ = [
     "Evaluation",
     "Evaluator",
     "Event",
+    "Export",
     "InputError",
+    "NotProven",
     "OffGrid",
     "ResourceError",
     "Run",
@@ -75,9 +86,12 @@ __all__ = [
     "code_range",
     "codes",
     "execute",
+    "export_run",
     "fake_quantize",
     "insert_quantizers",
     "load_checkpoint",
     "load_policy",
+    "read_packed",
     "read_spec",
+    "verify_export",
 ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import attrs
 from ultralytics.utils import ops
@@ -15,81 +15,77 @@ from qat_train.export.detections import ImageDetections, Side
 
 
 @attrs.frozen(kw_only=True)
-class AnnotationsView:
-    """Where the val split lies as a COCO annotation file."""
+class SourceView:
+    """What the data set was made from."""
 
-    file: str
+    format: Literal["coco", "yolo"]
 
 
 @attrs.frozen(kw_only=True)
-class TruthView:
-    """Of qat-data/dataset 1.x: what its detections are compared with."""
+class CategoryView:
+    """One class."""
+
+    index: int
+    category_id: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class FileView:
+    """One image; the id is text."""
+
+    image_id: str
+
+
+@attrs.frozen(kw_only=True)
+class FilesView:
+    """Images of a split, in the order of the list that data.yaml names."""
+
+    files: tuple[FileView, ...]
+
+
+@attrs.frozen(kw_only=True)
+class IdentifiersView:
+    """Ids in qat-data/dataset 1.x."""
 
     SCHEMA: ClassVar[str] = "qat-data/dataset"
     VERSION: ClassVar[str] = "1.0"
 
-    val_annotations: AnnotationsView | None = None
-
-
-@attrs.frozen(kw_only=True)
-class Named:
-    """An id with a name, of a category."""
-
-    id: int
-    name: str
-
-
-@attrs.frozen(kw_only=True)
-class Image:
-    """An image of the annotation file."""
-
-    id: int
-
-
-@attrs.frozen(kw_only=True)
-class CocoFile:
-    """What is read of the annotation file; its images are in the order of the list that data.yaml names."""
-
-    images: tuple[Image, ...]
-    categories: tuple[Named, ...]
+    source: SourceView
+    classes: tuple[CategoryView, ...]
+    val: FilesView
 
 
 @attrs.frozen(kw_only=True)
 class Identifiers:
-    """Original ids: of images by their name in the prepared folder, of categories by class index."""
+    """Ids of images by their name in the prepared folder, of categories by class index."""
 
     images: Mapping[str, int]
     categories: tuple[int, ...]
 
 
 def read_identifiers(data: PreparedData) -> Identifiers:
-    """The ids that detections of the val split are written with.
+    """The ids that detections of the val split are written with: those of the COCO file it was prepared from.
+
+    A YOLO source has none; as in the val.json that qat-data writes for it, its images count from 1 in their order and
+    its categories are class indices plus 1.
 
     Raises:
-        InputError: the folder holds no annotations, or others than its list of images and its classes.
+        InputError: the list of validation images is gone, or not that of dataset.json.
     """
-    view = qat_artifacts.read_view(data.path, TruthView)
-    if view.val_annotations is None:
-        raise InputError(f"{data.path}: no val_annotations; prepare the data set again: qat-data prepare")
-    listing, truth = data.path.parent / "val.txt", data.path.parent / view.val_annotations.file
+    view = qat_artifacts.read_view(data.path, IdentifiersView)
+    listing = data.path.parent / "val.txt"
     try:
         names = [Path(line).name for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
-        content = qat_artifacts.structure(
-            qat_artifacts.loads(truth.read_bytes()), CocoFile, source=str(truth), strict=False
-        )
     except OSError as error:
-        raise InputError(f"{error.filename}: {error.strerror}; prepare the data set again: qat-data prepare") from error
-    except ValueError as error:
-        raise InputError(f"{truth}: not valid JSON: {error}") from error
-    by_name = {category.name: category.id for category in content.categories}
-    if len(names) != len(content.images) or sorted(by_name) != sorted(data.names):
-        raise InputError(
-            f"{truth}: {len(content.images)} images and {len(by_name)} categories, the data set has {len(names)} and "
-            f"{len(data.names)}, or others; prepare it again: qat-data prepare"
-        )
+        raise InputError(f"{listing}: {error.strerror}; prepare the data set again: qat-data prepare") from error
+    if len(names) != len(view.val.files):
+        raise InputError(f"{listing}: {len(names)} images, dataset.json lists {len(view.val.files)}")
+    ids = range(1, len(names) + 1) if view.source.format == "yolo" else [int(f.image_id) for f in view.val.files]
     return Identifiers(
-        images={name: image.id for name, image in zip(names, content.images, strict=True)},
-        categories=tuple(by_name[name] for name in data.names),
+        images=dict(zip(names, ids, strict=True)),
+        categories=tuple(
+            c.index + 1 if c.category_id is None else c.category_id for c in sorted(view.classes, key=lambda c: c.index)
+        ),
     )
 
 
