@@ -10,7 +10,7 @@ import qat_artifacts
 from qat_report.comparison import ExportLatency, ExportRow, ExportSizes
 from qat_report.finding import relative
 from qat_report.grouping import Entry
-from qat_report.numbers import ABSENT, metric
+from qat_report.numbers import ABSENT, count, metric
 from qat_report.records import unit_interval
 from qat_report.tables import Table
 
@@ -113,7 +113,7 @@ def _export_cells(row: ExportRow) -> tuple[str, ...]:
             if latency
             else (ABSENT,) * 3
         ),
-        f"{latency.imgsz} px, {latency.threads} threads" if latency else ABSENT,
+        f"{latency.imgsz} px, {count(latency.threads, 'thread')}" if latency else ABSENT,
     )
 
 

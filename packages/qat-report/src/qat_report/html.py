@@ -15,6 +15,7 @@ from qat_report.grouping import Entry
 from qat_report.oscillation import layer_table
 from qat_report.per_class import class_table
 from qat_report.plots.classes import MOST_CLASSES
+from qat_report.plots.marks import MOST_SEEDS
 from qat_report.stability import CLASSES
 from qat_report.wording import (
     EXPORTS,
@@ -55,6 +56,7 @@ def comparison_html(contents: Contents) -> str:
         answers=[(claim, _rests(claim, comparison)) for claim in comparison.claims if claim.question],
         sentences=[(claim, _rests(claim, comparison)) for claim in comparison.claims if not claim.question],
         anchors=_anchors(comparison),
+        most_seeds=MOST_SEEDS,
         inks={method: sheet.css_class(method) for method in sheet.colours},
         gate_sentence=gate_sentence(gate),
         against=[
