@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from qat_report import summarize
 from qat_report.plots import Sheet, layers_svg
 
 
@@ -104,6 +105,12 @@ def test_summaries_that_claim_no_files_are_told_nothing(ladder, pages_of):
     root, _ = ladder("good")
     page = pages_of(root).markdown
     assert "files they were made from" not in page
+
+
+def test_run_that_was_cut_off_before_its_first_line_is_told_nothing(run, tmp_path, pages_of):
+    (run(status="running") / "metrics.jsonl").unlink()
+    summarize(tmp_path / "run", method="baseline", out=tmp_path / "root")
+    assert "files they were made from" not in pages_of(tmp_path / "root").markdown
 
 
 def test_a_number_outside_its_range_in_the_evidence_is_an_error_with_its_place(traced):

@@ -76,8 +76,8 @@ def find_evidence(summaries: Iterable[tuple[Path, RunSummary]]) -> Found:
         recorded = {ref.path: ref.sha256 for ref in qat_artifacts.read_header(path).inputs}
         files = summary.artifacts
         names = [files.run_json, files.metrics, *([files.qc_json] if files.qc_json else [])]
-        if not recorded or not all(names):
-            continue  # written by hand or refused: nothing is claimed to lie behind it
+        if not {files.run_json, files.metrics} <= recorded.keys():
+            continue  # written by hand, refused, or cut off before its first line: nothing is claimed to lie behind it
         places = [(path.parent / name).resolve() for name in names]
         states = [reader.state(place, recorded.get(name)) for place, name in zip(places, names, strict=True)]
         if worst := next((state for state in ("changed", "missing") if state in states), None):
