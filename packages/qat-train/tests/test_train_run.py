@@ -268,3 +268,15 @@ def test_evaluator_reports_an_unreadable_data_set(tmp_path):
     (tmp_path / "data.yaml").write_text("train: none.txt\nval: none.txt\nnames: {0: a}\n")
     with pytest.raises(InputError, match=r"data\.yaml"):
         Evaluator(tmp_path / "data.yaml", imgsz=64, batch=2, device=torch.device("cpu"), folder=tmp_path)
+
+
+def test_no_tracker_that_happens_to_be_installed_is_logged_to(make_spec, dataset, tmp_path, monkeypatch):
+    from qat_train.arguments import training_arguments
+    from qat_train.trainer import QatTrainer
+
+    def integrate(_):
+        raise AssertionError("Ultralytics was about to log elsewhere")
+
+    monkeypatch.setattr("ultralytics.utils.callbacks.add_integration_callbacks", integrate)
+    yaml, device = dataset.parent / "data.yaml", torch.device("cpu")
+    QatTrainer(training_arguments(make_spec(), data_yaml=yaml, folder=tmp_path / "u", device=device))

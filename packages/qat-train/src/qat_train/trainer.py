@@ -71,7 +71,9 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
     context: RunContext
 
     def __init__(self, overrides: Mapping[str, Any]) -> None:
-        super().__init__(overrides=dict(overrides))
+        # Whatever tracker is importable (MLflow, TensorBoard, ...) would be logged to, unasked.
+        with _replaced(ultralytics_trainer.callbacks, "add_integration_callbacks", lambda _: None):
+            super().__init__(overrides=dict(overrides))
         self.set_callback("on_train_start", type(self)._on_train_start)
         self.set_callback("on_train_epoch_start", type(self)._begin_epoch)
         self.set_callback("on_train_batch_start", type(self)._begin_batch)
