@@ -17,7 +17,7 @@ nox.options.error_on_external_run = True
 
 ROOT = Path(__file__).parent
 PACKAGES = sorted(path.parent.name for path in ROOT.glob("packages/*/pyproject.toml"))
-PYTEST = ("pytest", "hypothesis")
+PYTEST = ("pytest", "hypothesis", "markdown-it-py")  # the last reads summary.md as GitHub does
 QUICK = ("-m", "not slow and not gpu")
 
 

@@ -164,7 +164,7 @@ def test_float_control_trains_without_quantizers(make_spec, train):
 
 
 def test_interventions_are_found_by_their_modules():
-    assert intervention_names() == ("dampening", "distillation", "freezing")
+    assert intervention_names() == ("dampening", "distillation", "freezing", "soft_labels")
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_interventions_are_found_by_their_modules():
     [
         (
             "[interventions]\ndampning = 0.1",
-            "interventions.dampning: unknown, known are dampening, distillation, freezing",
+            "interventions.dampning: unknown, known are dampening, distillation, freezing, soft_labels",
         ),
         ("[interventions]\nfreezing = 0.0", "interventions.freezing must be a finite number above 0, found 0.0"),
         ("[quantization]\nbits = 32\nlearned = true", "quantization.bits = 32 has no scales"),
