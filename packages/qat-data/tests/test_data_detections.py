@@ -42,7 +42,7 @@ def test_no_detection_at_all_is_an_answer_too(read):
     assert read("[]").entries == ()
 
 
-@pytest.mark.parametrize("bbox", [[0, 0, 0, 5], [-3.5, 2, 4, 0], [-10, -10, 500, 500], [1e8, 0, 1e-9, 1]])
+@pytest.mark.parametrize("bbox", [[0, 0, 0, 5], [-3.5, 2, 4, 0], [-10, -10, 500, 500], [1e5, 0, 1e-9, 1]])
 def test_boxes_that_are_odd_and_still_boxes_are_taken(read, bbox):
     assert read(json.dumps([GOOD | {"bbox": bbox}])).entries[0].bbox == tuple(bbox)
 
@@ -64,7 +64,7 @@ def test_a_byte_order_mark_is_passed_over(read):
         ({"bbox": [float("-inf"), 2, 3, 4]}, "bbox [-inf, 2.0, 3.0, 4.0] is not finite"),
         ({"bbox": [1, 2, -3, 4]}, "bbox [1.0, 2.0, -3.0, 4.0] has a negative size"),
         ({"bbox": [1, 2, 3, -1e-9]}, "bbox [1.0, 2.0, 3.0, -1e-09] has a negative size"),
-        ({"bbox": [1, 2, 1e10, 4]}, "bbox [1.0, 2.0, 10000000000.0, 4.0] reaches beyond 1e+09 pixels"),
+        ({"bbox": [1, 2, 1e10, 4]}, "bbox [1.0, 2.0, 10000000000.0, 4.0] reaches beyond 1e+05 pixels"),
         ({"bbox": [1, 2, 1e-200, 1e-200]}, "bbox [1.0, 2.0, 1e-200, 1e-200] has an area that underflows"),
         ({"bbox": [1, 2, 3, 10**400]}, "Number out of range - at `$.bbox[3]`"),
         ({"bbox": [1, 2, 3]}, "Expected `array` of length 4, got 3 - at `$.bbox`"),

@@ -73,8 +73,8 @@ def test_both_evaluators_give_the_same_curves_on_real_data(both, real_data, tmp_
 
 
 IMAGES, CATEGORIES = (2, 7, 11), (0, 5)
-side = st.sampled_from([0.0, 1e-9, 8.0, 32.0, 33.5, 96.0, 1e9]) | st.floats(0.01, 200)
-place = st.sampled_from([-10.0, 0.0, 16.0, 20.25, 1e9]) | st.floats(0, 300)
+side = st.sampled_from([0.0, 1e-9, 8.0, 32.0, 33.5, 96.0, 1e5]) | st.floats(0.01, 200)
+place = st.sampled_from([-10.0, 0.0, 16.0, 20.25, 1e5]) | st.floats(0, 300)
 box = st.tuples(place, place, side, side)
 truth_box = st.builds(
     lambda b, share, **keys: TruthBox(box=b, area=b[2] * b[3] * share, **keys),
