@@ -51,18 +51,22 @@ def insert_quantizers(model: nn.Module, bits: Mapping[str, int | None], granular
     """
     if not is_registered_quant_backend(BACKEND):
         register_quant_backend(BACKEND, _backend)
-    axis = 0 if granularity == "per-channel" else None
-    rules: list[dict[str, Any]] = [{"quantizer_name": "*", "enable": False}]
-    rules += [
-        {"quantizer_name": f"{name}.weight_quantizer", "cfg": {"num_bits": width, "axis": axis, "backend": BACKEND}}
-        for name, width in bits.items()
-        if width is not None
-    ]
+    rules = weight_rules(bits, granularity, backend=BACKEND)
     mtq.quantize(model, {"quant_cfg": rules, "algorithm": "max"}, forward_loop=None)
     found = {name for name, _, _ in active_quantizers(model)}
     wanted = {name for name, width in bits.items() if width is not None}
     if found != wanted:
         raise TrainError(f"quantizers are active on {sorted(found ^ wanted)[:5]} against the policy")
+
+
+def weight_rules(bits: Mapping[str, int | None], granularity: Granularity, **cfg: Any) -> list[dict[str, Any]]:
+    """ModelOpt's `quant_cfg` for the weights of the named layers alone; `cfg` is added to each quantizer's own."""
+    axis = 0 if granularity == "per-channel" else None
+    return [{"quantizer_name": "*", "enable": False}] + [
+        {"quantizer_name": f"{name}.weight_quantizer", "cfg": {"num_bits": width, "axis": axis, **cfg}}
+        for name, width in bits.items()
+        if width is not None
+    ]
 
 
 def active_quantizers(model: nn.Module) -> Iterator[tuple[str, Any, Any]]:

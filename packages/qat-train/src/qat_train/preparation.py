@@ -144,7 +144,9 @@ def _peer(spec: RunSpec) -> Peer | None:
     key = spec.quantization
     if key.quantizer == "qat-train":
         return None
-    if refused := sorted(set(spec.interventions) - {"distillation"}):
+    if refused := sorted(
+        set(spec.interventions) - {"distillation", "soft_labels"}
+    ):  # these look at maps and outputs alone
         raise SpecError(f"[interventions] {', '.join(refused)}: needs quantization.quantizer = 'qat-train'")
     peer = load_peer(key.quantizer)
     peer.check(key)

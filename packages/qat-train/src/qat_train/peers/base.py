@@ -85,9 +85,8 @@ def assert_peer_on_grid(peer: Peer, model: nn.Module, expected: int) -> None:
     for weight in peer.weights(model):
         low, high = code_range(weight.bits)
         found = weight.used / weight.scale
-        if not bool(((found - found.round()).abs() <= _OFF_GRID).all() and (found >= low - 0.5).all()) or not bool(
-            (found <= high + 0.5).all()
-        ):
+        code = found.round()
+        if not bool((((found - code).abs() <= _OFF_GRID) & (code >= low) & (code <= high)).all()):
             raise OffGrid(f"{weight.name}: the weight in use is off the {weight.bits}-bit grid of {peer.library}")
         count += 1
     if count != expected:

@@ -1,12 +1,11 @@
 """Stock ModelOpt: max calibration, fixed amax, its own kernel and straight-through gradient (no clip mask)."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
 
 import modelopt.torch.quantization as mtq
 from torch import Tensor, nn
 
-from qat_train.insertion import active_quantizers, layer_scale
+from qat_train.insertion import active_quantizers, layer_scale, weight_rules
 from qat_train.peers.base import Peer, QuantizedWeight
 from qat_train.spec import QuantizationKey
 
@@ -18,13 +17,7 @@ def insert(
     _images: Callable[[], Iterable[Tensor]],
 ) -> None:
     """`mtq.quantize` with "max" or "mse" as its algorithm and nothing else changed."""
-    axis = 0 if key.granularity == "per-channel" else None
-    rules: list[dict[str, Any]] = [{"quantizer_name": "*", "enable": False}]
-    rules += [
-        {"quantizer_name": f"{name}.weight_quantizer", "cfg": {"num_bits": width, "axis": axis}}
-        for name, width in bits.items()
-        if width is not None
-    ]
+    rules = weight_rules(bits, key.granularity)
     mtq.quantize(model, {"quant_cfg": rules, "algorithm": key.init}, forward_loop=None)
 
 

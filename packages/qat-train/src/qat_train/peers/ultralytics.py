@@ -4,14 +4,14 @@ Its own choice of layers: every convolution but DFL and the head's output layers
 know, not one to beat: twice the bits of the weights, and quantized activations.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 from ultralytics.utils.torch_utils import prepare_qat
 
-from qat_train.insertion import active_quantizers, layer_scale
-from qat_train.peers.base import Peer, QuantizedWeight
+from qat_train.peers.base import Peer
+from qat_train.peers.modelopt import weights
 from qat_train.spec import QuantizationKey
 
 BITS = 8
@@ -37,18 +37,10 @@ def insert(
     prepare_qat(model, images(), lambda batch: batch)
 
 
-def weights(model: nn.Module) -> Iterator[QuantizedWeight]:
-    """Every layer's weight; its input has a quantizer too."""
-    for name, conv, quantizer in active_quantizers(model):
-        yield QuantizedWeight(
-            name=name, bits=quantizer.num_bits, used=quantizer(conv.weight), scale=layer_scale(quantizer)
-        )
-
-
 PEER = Peer(
     library="ultralytics",
     insert=insert,
-    weights=weights,
+    weights=weights,  # its quantizers are ModelOpt's; the inputs have some too
     widths=(BITS,),
     per_tensor=False,
     activation_bits=BITS,
