@@ -252,6 +252,15 @@ def test_few_seeds_are_said_once_with_what_chance_alone_would_call(compared, lad
     assert sum("over few seeds they are too narrow" in note for note in notes) == 1
     (chance,) = [note for note in notes if "by chance" in note]
     assert chance.endswith("meets that by chance in 25.0% of cases over 3 seeds, and 3 comparisons are made here")
+    assert "few seeds" in chance
+    assert not any("from 6 seeds on" in note for note in notes)
+
+
+def test_from_six_seeds_on_the_notes_say_by_what_a_difference_is_shown(compared, ladder_row):
+    notes = compared(*(ladder_row("good", i, seed=seed) for seed in range(6) for i in (0, 2))).notes
+    (rule,) = [note for note in notes if note.startswith("from 6 seeds on")]
+    assert rule.endswith("meets that in less than 5% of cases, and 1 comparison is made here")
+    assert not any("by chance" in note for note in notes)
 
 
 def test_nothing_is_said_of_intervals_where_nothing_is_compared(compared, ladder_row):

@@ -47,9 +47,19 @@ def test_answers_rest_on_the_rows_they_speak_of(ladder):
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ([0.02, 0.03, 0.01], "yolo10n: yes, +0.0200 [+0.0100, +0.0300] against the baseline, in all of 3 seeds."),
-        ([-0.02] * 3, "yolo10n: no, it harms, -0.0200 [-0.0200, -0.0200] against the baseline, in all of 3 seeds."),
+        (
+            [0.02, 0.03, 0.01],
+            "yolo10n: yes, +0.0200 [+0.0100, +0.0300] against the baseline, in all of 3 seeds (few seeds).",
+        ),
+        (
+            [-0.02] * 3,
+            "yolo10n: no, it harms, -0.0200 [-0.0200, -0.0200] against the baseline, in all of 3 seeds (few seeds).",
+        ),
         ([0.02, -0.01, 0.02], "yolo10n: no difference can be shown (+0.0100 [-0.0100, +0.0200], 3 seeds)."),
+        (
+            [0.02] * 12 + [-0.01],
+            "yolo10n: yes, +0.0177 [+0.0131, +0.0200] against the baseline, in 12 of 13 seeds.",
+        ),
         ([0.02, 0.03], "yolo10n: cannot be said from 2 seeds (+0.0250 [+0.0200, +0.0300])."),
     ],
 )

@@ -11,7 +11,7 @@ from qat_report.comparison import Attribution, AttributionStep
 from qat_report.grouping import Entry
 from qat_report.numbers import count, delta, interval
 from qat_report.paired import pair
-from qat_report.verdict import shows_difference
+from qat_report.verdict import names_side
 
 _REFERENCES = ("fp32", "ptq")
 _STEPS = (
@@ -97,7 +97,7 @@ def _explained(values: Sequence[_Values]) -> str:
     )
     if by_qc.mean <= 0.0:
         return f"QC has no gain to explain: {both}."
-    unshown = [name for name, found in (("QC's", by_qc), ("BN's", by_bn)) if not shows_difference(found)]
+    unshown = [name for name, found in (("QC's", by_qc), ("BN's", by_bn)) if not names_side(found)]
     doubt = f"; with n = {by_qc.n}, {' and '.join(unshown)} own difference cannot be shown" if unshown else ""
     if by_bn.mean <= 0.0:
         return f"BN re-estimation explains none of QC's gain: {both}{doubt}."

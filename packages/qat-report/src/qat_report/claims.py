@@ -6,7 +6,7 @@ from qat_report.comparison import Cell, Claim, GateOutcome, PairedDelta
 from qat_report.grouping import Entry
 from qat_report.methods import STANDING
 from qat_report.numbers import count, delta, interval
-from qat_report.verdict import FEWEST_SEEDS, shows_difference
+from qat_report.verdict import FEWEST_SEEDS, agreeing, few_agree, names_side
 from qat_report.wording import gate_sentence
 
 START, HELP, CERTAINTY = "start", "help", "certainty"  # ids of the answers
@@ -70,9 +70,12 @@ def _answer(paired: PairedDelta | None) -> str:
     change = f"{delta(paired.mean)}{interval(paired.interval)}"
     if paired.n < FEWEST_SEEDS:
         return f"cannot be said from {seeds} ({change})."
-    if not shows_difference(paired):
+    if not names_side(paired):
         return f"no difference can be shown ({change}, {seeds})."
-    return f"{'yes' if paired.mean > 0.0 else 'no, it harms'}, {change} against the baseline, in all of {seeds}."
+    share = "all" if agreeing(paired) == paired.n else str(agreeing(paired))
+    doubt = " (few seeds)" if few_agree(paired) else ""
+    side = "yes" if paired.mean > 0.0 else "no, it harms"
+    return f"{side}, {change} against the baseline, in {share} of {seeds}{doubt}."
 
 
 def _certainty(entries: Sequence[Entry], cells: Sequence[Cell]) -> str:
