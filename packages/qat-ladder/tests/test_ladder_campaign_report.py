@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import statistics
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -40,13 +41,13 @@ def artifact(path, schema, **body):
     path.write_text(json.dumps({"schema": schema, "version": "1.0", "created_by": "x", "inputs": [], **body}))
 
 
-def summary(root, method, seed, *, arm="shared", mode="w4a16", ptq=PTQ, seconds=None):
+def summary(root, method, seed, *, arm="shared", mode="w4a16", library="nvidia-modelopt", ptq=PTQ, seconds=None):
     """What the report reads of a row's summary and of its training run."""
     artifact(
         root / "yolo10n" / method.replace("+", "-") / f"seed{seed}" / "run_summary.json",
         "qat-report/run-summary",
         trajectory_id=f"yolo10n/{arm}/seed{seed}",
-        quantization={"mode": mode},
+        quantization={"mode": mode, "library": library},
         metrics={"fp32": FP32, "ptq": ptq},
         artifacts={"run_json": f"../../../trajectories/yolo10n/{arm}/seed{seed}/run.json"},
     )
@@ -123,6 +124,61 @@ def test_findings_are_the_words_of_the_comparison_and_no_others(root):
 
 
 CLEAN = {"seeds": [0, 1], "counted_seeds": [0, 1], "classes": {"0": "stable", "1": "stable"}, "delta_baseline": None}
+
+
+def against(found):
+    """The table of duels, by peer."""
+    start = next((i for i, text in enumerate(found) if text.startswith("| peer |")), len(found))
+    table = [[cell.strip() for cell in text.strip("| ").split(" | ")] for text in found[start + 2 :]]
+    return {cells[0]: cells[1:] for cells in table[: next((i for i, c in enumerate(table) if len(c) < 6), None)]}
+
+
+def three(method, finals, **of):
+    """A row of three seeds, all of which count."""
+    cell = {"method": method, "seeds": [0, 1, 2], "counted_seeds": [0, 1, 2], "mean": sum(finals) / 3}
+    return cell | {"classes": dict.fromkeys("012", "stable"), "delta_baseline": None}, dict(enumerate(finals)), of
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected"),
+    [
+        ((0.40, 0.41, 0.42), (0.37, 0.37, 0.38), "yes, and no seed of one reaches one of the other"),
+        ((0.40, 0.43, 0.43), (0.38, 0.41, 0.41), "yes"),
+        ((0.40, 0.43, 0.46), (0.39, 0.42, 0.45), "no"),  # every seed is ahead, by less than the spread
+        ((0.40, 0.41, 0.42), (0.36, 0.36, 0.43), "no"),  # a seed is behind
+    ],
+)
+def test_a_peer_is_beaten_where_every_seed_is_ahead_by_more_than_the_spread(root, ours, theirs, expected):
+    for cell, finals, of in (
+        three("learned+soft+ema", ours),
+        three("peer-brevitas", theirs, library="brevitas"),
+        three("peer-int8", (0.5, 0.5, 0.5), library="ultralytics", mode="w8a8"),
+    ):
+        add(root, cell, finals, **of)
+    found = against(lines(root))
+    assert set(found) == {"peer-brevitas"}, "another width is no contest"
+    differences = [a - b for a, b in zip(ours, theirs, strict=True)]
+    assert found["peer-brevitas"] == [
+        f"{sum(theirs) / 3:.4f}",
+        f"{sum(differences) / 3:+.4f} (n = 3)",
+        ", ".join(f"{seed}: {value:+.4f}" for seed, value in enumerate(differences)),
+        f"{max(statistics.stdev(ours), statistics.stdev(theirs)):.4f}",
+        expected,
+    ]
+
+
+def test_two_seeds_beat_nobody_and_a_row_with_fewer_seeds_does_not_stand_for_ours(root):
+    add(root, CLEAN | {"method": "bn", "mean": 0.38}, {0: 0.37, 1: 0.39})
+    add(root, CLEAN | {"method": "qc", "mean": 0.9, "seeds": [0], "counted_seeds": [0]}, {0: 0.9})
+    add(root, CLEAN | {"method": "peer-torch-ao", "mean": 0.2}, {0: 0.2, 1: 0.2}, library="torch.ao")
+    found = lines(root)
+    assert against(found)["peer-torch-ao"][1:] == [
+        "+0.1800 (n = 2)",
+        "0: +0.1700, 1: +0.1900",
+        "0.0141",
+        "fewer than 3 seeds",
+    ]
+    assert any("the same width: bn, our row" in line for line in found)
 
 
 def test_the_best_row_is_quantized_and_every_planned_seed_of_it_counts(root):
@@ -239,7 +295,7 @@ def test_the_plot_names_rows_seeds_references_and_numbers(root):
 
 def result(**of):
     given = {"method": "m", "seed": 0, "final_value": 0.3, "counted": True, "mode": "w4a16", "fp32": None}
-    return Result(**given | {"ptq": None, "trajectory": "t", "seconds": None} | of)
+    return Result(**given | {"library": "nvidia-modelopt", "ptq": None, "trajectory": "t", "seconds": None} | of)
 
 
 @pytest.mark.parametrize(

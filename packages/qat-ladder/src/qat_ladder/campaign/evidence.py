@@ -78,6 +78,7 @@ class _References:
 @attrs.frozen(kw_only=True)
 class _Quantization:
     mode: str
+    library: str
 
 
 @attrs.frozen(kw_only=True)
@@ -98,13 +99,17 @@ class _Summary:
 
 @attrs.frozen(kw_only=True)
 class Result:
-    """One seed of a row. `counted`: it enters the mean. `seconds` of its training run, which other rows may share."""
+    """One seed of a row. `counted`: it enters the mean. `seconds` of its training run, which other rows may share.
+
+    `mode`: such as "w4a16"; `library`: whose quantizers they were, as `run.json` names it.
+    """
 
     method: str
     seed: int
     final_value: float | None
     counted: bool
     mode: str
+    library: str
     fp32: float | None
     ptq: float | None
     trajectory: str
@@ -142,14 +147,12 @@ class Evidence:
     def best(self) -> Cell | None:
         """The quantized row with the highest mean of those whose every planned seed counts."""
         floating = {result.method for result in self.results if result.mode == "fp32"}
-        whole = [
-            cell
-            for cell in self.cells
-            if cell.method not in floating
-            and cell.mean is not None
-            and set(cell.counted_seeds) == set(cell.seeds) | self.planned(cell.method)
-        ]
+        whole = [cell for cell in self.cells if cell.method not in floating and self.whole(cell)]
         return max(whole, key=lambda cell: cell.mean or 0.0, default=None)
+
+    def whole(self, cell: Cell) -> bool:
+        """Whether every seed that a row has or is planned to have is in its mean."""
+        return cell.mean is not None and set(cell.counted_seeds) == set(cell.seeds) | self.planned(cell.method)
 
     def references(self, name: str) -> list[tuple[float, tuple[str, ...]]]:
         """Values of a reference, "fp32" or "ptq", each with the rows that it is the reference of; most rows first."""
@@ -223,6 +226,7 @@ def _result(row: _Row, cell: Cell, root: Root) -> Result:
         final_value=row.final_value,
         counted=row.seed in cell.counted_seeds,
         mode=summary.quantization.mode,
+        library=summary.quantization.library,
         fp32=summary.metrics.fp32,
         ptq=summary.metrics.ptq,
         trajectory=summary.trajectory_id,

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import qat_artifacts
+from qat_ladder.campaign.contest import ENOUGH, Duel, duels
 from qat_ladder.campaign.evidence import Cell, Evidence, Paired, gather, refresh
 from qat_ladder.campaign.figure import finals_svg
 from qat_ladder.campaign.file import Block, Campaign
@@ -107,6 +108,7 @@ def _block(evidence: Evidence, root: Path) -> list[str]:
             _table(_COLUMNS, rows, marked=best.method if best else None),
             f"{_LEGEND}\n",
             f"![Final mAP50-95 of every seed]({block.name}/finals.svg)\n",
+            *_contest(duels(evidence)),
             _bullets(evidence.verdict),
         ]
     if missing:
@@ -115,6 +117,38 @@ def _block(evidence: Evidence, root: Path) -> list[str]:
         parts.append(f"[comparison.json]({block.name}/comparison.json)\n")
         parts += ["Notes:\n", _bullets(evidence.notes)] if evidence.notes else []
     return parts
+
+
+def _contest(found: Sequence[Duel]) -> list[str]:
+    """Our best row against each peer of its width."""
+    if not found:
+        return []
+    columns = ("peer", "its mean", f"{found[0].ours} minus peer", "by seed", "spread", "ahead by more than the spread")
+    rows = [
+        (
+            duel.peer,
+            _metric(duel.peer_mean),
+            f"{_delta(duel.mean)} (n = {len(duel.differences)})",
+            ", ".join(f"{seed}: {_delta(value)}" for seed, value in duel.differences.items()),
+            _metric(duel.spread),
+            _won(duel),
+        )
+        for duel in found
+    ]
+    return [
+        f"Against other libraries at the same width: {_escape(found[0].ours)}, our row with the highest mean.\n",
+        _table(columns, rows),
+        "Spread: the larger standard deviation over seeds of the two rows. Ahead: every seed is, and the mean by more "
+        "than the spread. Our row was chosen by the numbers that judge it, the peers were not.\n",
+    ]
+
+
+def _won(duel: Duel) -> str:
+    if duel.won is None:
+        return f"fewer than {ENOUGH} seeds"
+    if not duel.won:
+        return "no"
+    return "yes, and no seed of one reaches one of the other" if duel.apart else "yes"
 
 
 def _reference_rows(evidence: Evidence) -> list[tuple[str, ...]]:

@@ -1,0 +1,85 @@
+"""Our best row against each row of another library's quantizers, seed by seed, at the same width."""
+
+import statistics
+from collections.abc import Sequence
+
+import attrs
+
+from qat_ladder.campaign.evidence import Cell, Evidence, Result
+
+OURS = "nvidia-modelopt"  # the library that holds our own quantizers, as run.json names it
+ENOUGH = 3  # seeds from which on a spread says something
+
+
+@attrs.frozen(kw_only=True)
+class Duel:
+    """One row of ours against one peer, over the seeds that count in both.
+
+    Attributes:
+        ours: our row.
+        peer: the other library's.
+        differences: ours minus the peer's final mAP50-95, by seed.
+        spread: the larger of the two rows' standard deviations over these seeds (n - 1); None with one seed.
+        apart: whether our worst seed is above the peer's best.
+    """
+
+    ours: str
+    peer: str
+    peer_mean: float
+    differences: dict[int, float]
+    spread: float | None
+    apart: bool
+
+    @property
+    def mean(self) -> float:
+        """Mean difference."""
+        return sum(self.differences.values()) / len(self.differences)
+
+    @property
+    def won(self) -> bool | None:
+        """Whether every seed is ahead, and the mean by more than the spread; None with fewer than three seeds."""
+        if len(self.differences) < ENOUGH or self.spread is None:
+            return None
+        return min(self.differences.values()) > 0 and self.mean > self.spread
+
+
+def duels(evidence: Evidence) -> list[Duel]:
+    """Our best whole row against each peer of its width, in the order of the rows; none where a side is missing.
+
+    Best is the highest mean of the rows with the most seeds: a row with one seed does not stand for us where another
+    has three. It is chosen on the same images that decide the duel, which favours us by what the choice picks up of
+    chance; a peer is not chosen, all its rows are shown.
+    """
+    libraries = {result.method: (result.library, result.mode) for result in evidence.results}
+    own = [cell for cell in evidence.cells if evidence.whole(cell) and libraries[cell.method][0] == OURS]
+    if not own:
+        return []
+    best = max(own, key=lambda cell: (len(cell.counted_seeds), cell.mean or 0.0))
+    mode = libraries[best.method][1]
+    peers = [cell for cell in evidence.cells if _is_peer(*libraries[cell.method], mode)]
+    found = (_duel(best, peer, evidence) for peer in peers)
+    return [duel for duel in found if duel is not None]
+
+
+def _is_peer(library: str, mode: str, wanted: str) -> bool:
+    return library not in {OURS, "none"} and mode == wanted
+
+
+def _duel(best: Cell, peer: Cell, evidence: Evidence) -> Duel | None:
+    ours, theirs = _finals(evidence.of(best.method)), _finals(evidence.of(peer.method))
+    seeds = sorted(ours.keys() & theirs.keys())
+    if not seeds:
+        return None
+    mine, other = [ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]
+    return Duel(
+        ours=best.method,
+        peer=peer.method,
+        peer_mean=sum(other) / len(other),
+        differences={seed: ours[seed] - theirs[seed] for seed in seeds},
+        spread=max(statistics.stdev(mine), statistics.stdev(other)) if len(seeds) > 1 else None,
+        apart=min(mine) > max(other),
+    )
+
+
+def _finals(results: Sequence[Result]) -> dict[int, float]:
+    return {r.seed: r.final_value for r in results if r.counted and r.final_value is not None}
