@@ -179,6 +179,20 @@ class ExportLatency:
 
 
 @attrs.frozen(kw_only=True)
+class ExportPictures:
+    """Images with the detections of FP32 and of INT4, side by side in one JPEG; `file` is its path.
+
+    `fp32` and `int4` count the objects found in each image from the score `confidence` on.
+    """
+
+    file: str
+    sha256: str
+    confidence: float
+    fp32: tuple[int, ...]
+    int4: tuple[int, ...]
+
+
+@attrs.frozen(kw_only=True)
 class ExportRow:
     """What a row's weights became as files; `export` is the path of its artifact, mAP50-95 in [0, 1]."""
 
@@ -188,6 +202,7 @@ class ExportRow:
     map50_95_onnx: float
     sizes: ExportSizes
     latency: ExportLatency | None
+    pictures: ExportPictures | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -205,11 +220,12 @@ class Comparison:
     """comparison.json. `verdict` says what was and was not shown; `notes` what is left out of the means, and why.
 
     Since 1.1: `claims` is the ledger of the verdict and of the answers that head the page, `exports` what the rows
-    became as files, `choice` the filters, `pages` the SHA-256 of the pages written with it, by name.
+    became as files, `choice` the filters, `pages` the SHA-256 of the pages written with it, by name. Since 1.2: the
+    `pictures` of an export.
     """
 
     SCHEMA: ClassVar[str] = "qat-report/comparison"
-    VERSION: ClassVar[str] = "1.1"
+    VERSION: ClassVar[str] = "1.2"
 
     rows: tuple[Row, ...]
     cells: tuple[Cell, ...]

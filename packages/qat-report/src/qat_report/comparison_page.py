@@ -4,12 +4,14 @@ from posixpath import dirname, join
 from urllib.parse import quote
 
 from qat_report import provenance, tables
+from qat_report.comparison import Comparison
 from qat_report.contents import Contents, Section
 from qat_report.exports import exports_table
 from qat_report.grouping import Entry
 from qat_report.markdown import bullets, escape, render, section
 from qat_report.oscillation import layer_table
 from qat_report.per_class import class_table
+from qat_report.pictures import picture_text
 from qat_report.wording import EXPORTS, OSCILLATION, SCOPE, gate_details, gate_sentence, per_tensor_scope
 
 _CLASSES = 10  # the page has all of them
@@ -30,6 +32,7 @@ def comparison_page(contents: Contents) -> str:
         render(tables.stability_table(entries)),
         *section("Oscillation", tables.oscillation_table(entries), OSCILLATION),
         *section("Exported models", exports_table(comparison.exports), EXPORTS),
+        *_pictures(comparison),
         "## Notes\n",
         bullets((*comparison.notes, *contents.gaps, SCOPE)),
         "## Provenance\n",
@@ -69,6 +72,15 @@ def _variant(contents: Contents, part: Section) -> list[str]:
         "Share of a layer's weights that oscillate in the last epoch, mean over seeds; a column per training run.",
         level=3,
     )
+
+
+def _pictures(comparison: Comparison) -> list[str]:
+    links = [
+        f"- {escape(row.run_id)}: [picture]({quote(row.pictures.file)}), {escape(picture_text(row.pictures))}\n"
+        for row in comparison.exports
+        if row.pictures
+    ]
+    return ["".join(links)] if links else []
 
 
 def _links(entry: Entry) -> str:

@@ -11,6 +11,7 @@ from qat_report.finding import relative
 from qat_report.grouping import Entry
 from qat_report.oscillation import TrainingRun, training_runs
 from qat_report.per_class import PerClass, per_class
+from qat_report.pictures import Embedded, embed
 from qat_report.summary import Variant
 
 
@@ -27,12 +28,16 @@ class Section:
 
 @attrs.frozen(kw_only=True)
 class Contents:
-    """`entries` stand in the order of the comparison's rows; `gaps` are sentences on files that are not shown."""
+    """`entries` stand in the order of the comparison's rows; `gaps` are sentences on files that are not shown.
+
+    `pictures` are those that the page holds, of all that the exports have.
+    """
 
     comparison: Comparison
     entries: tuple[Entry, ...]
     sections: tuple[Section, ...]
     gaps: tuple[str, ...]
+    pictures: tuple[Embedded, ...]
 
     @classmethod
     def of(cls, comparison: Comparison, entries: Sequence[Entry], found: Found, *, out: Path) -> "Contents":
@@ -43,6 +48,7 @@ class Contents:
             entries=tuple(entries),
             sections=tuple(_section(reference, entries, evidence) for reference in comparison.references),
             gaps=found.gaps,
+            pictures=embed(comparison.exports, comparison.rows, out=out),
         )
 
 

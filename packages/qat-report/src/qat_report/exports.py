@@ -11,6 +11,7 @@ from qat_report.comparison import ExportLatency, ExportRow, ExportSizes
 from qat_report.finding import relative
 from qat_report.grouping import Entry
 from qat_report.numbers import ABSENT, count, metric
+from qat_report.pictures import PicturesView, find_pictures
 from qat_report.records import unit_interval
 from qat_report.tables import Table
 
@@ -30,10 +31,10 @@ class _Accuracy:
 
 @attrs.frozen(kw_only=True)
 class ExportView:
-    """export.json."""
+    """export.json. Before 1.1 there were no pictures."""
 
     SCHEMA: ClassVar[str] = "qat-train/export"
-    VERSION: ClassVar[str] = "1.0"
+    VERSION: ClassVar[str] = "1.1"
 
     run_id: str
     method: str
@@ -41,11 +42,16 @@ class ExportView:
     accuracy: _Accuracy
     sizes: ExportSizes
     latency: ExportLatency | None
+    pictures: PicturesView | None = None
+    files_sha256: dict[str, str] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
 class Exports:
-    """`rows` in the order of the compared rows, `files` in that of `rows`; `notes` on exports that are left out."""
+    """`rows` in the order of the compared rows; `files` are their artifacts in that order, then their pictures.
+
+    `notes` are on exports and pictures that are left out.
+    """
 
     rows: tuple[ExportRow, ...] = ()
     files: tuple[Path, ...] = ()
@@ -77,6 +83,8 @@ def read_exports(files: Iterable[Path], entries: Sequence[Entry], *, out: Path) 
         if not same:
             notes.append(f"{place} is left out: the final value of {run_id} was measured with other weights")
             continue
+        pictures, note = find_pictures(path, view.pictures, view.files_sha256, out=out)
+        notes += [note] if note else []
         row = ExportRow(
             run_id=entries[same[0]].summary.run_id,
             export=place,
@@ -84,10 +92,13 @@ def read_exports(files: Iterable[Path], entries: Sequence[Entry], *, out: Path) 
             map50_95_onnx=view.accuracy.onnx.map50_95,
             sizes=view.sizes,
             latency=view.latency,
+            pictures=pictures,
         )
         found.append((same[0], path, row))
     found.sort(key=lambda item: (item[0], item[2].export))
-    return Exports(rows=tuple(r for _, _, r in found), files=tuple(p for _, p, _ in found), notes=tuple(sorted(notes)))
+    files = [path for _, path, _ in found]
+    files += [path.parent / Path(row.pictures.file).name for _, path, row in found if row.pictures]
+    return Exports(rows=tuple(row for _, _, row in found), files=tuple(files), notes=tuple(sorted(notes)))
 
 
 def exports_table(rows: Sequence[ExportRow]) -> Table | None:

@@ -51,7 +51,7 @@ def comparison_html(contents: Contents) -> str:
     return environment.get_template("index.html").render(
         comparison=comparison,
         style=Markup(style),  # noqa: S704 - our own sheet, and declarations of matplotlib, which hold no text of an input
-        policy=_policy(style),
+        policy=_policy(style, pictures=bool(contents.pictures)),
         variants=variants,
         answers=[(claim, _rests(claim, comparison)) for claim in comparison.claims if claim.question],
         sentences=[(claim, _rests(claim, comparison)) for claim in comparison.claims if not claim.question],
@@ -67,6 +67,8 @@ def comparison_html(contents: Contents) -> str:
         oscillation_text=OSCILLATION,
         exports=exports_table(comparison.exports),
         exports_text=EXPORTS,
+        pictures=contents.pictures,
+        more_pictures=sum(row.pictures is not None for row in comparison.exports) - len(contents.pictures),
         stability=tables.stability_table(entries),
         settings=provenance.settings_table(entries),
         given=provenance.given_table(entries),
@@ -74,17 +76,24 @@ def comparison_html(contents: Contents) -> str:
         versions=provenance.versions_table(entries),
         files=[_links(entry) for entry in entries],
         gate_link=quote(gate.gate) if gate else None,
-        export_links=[(row.run_id, quote(row.export)) for row in comparison.exports],
+        export_links=[
+            (row.run_id, quote(row.export), quote(row.pictures.file) if row.pictures else None)
+            for row in comparison.exports
+        ],
         classes=(*CLASSES, "incomplete", "refused"),
         notes=(*comparison.notes, *contents.gaps, SCOPE),
         data=sorted({entry.summary.dataset.coco_root.rstrip("/").rpartition("/")[2] for entry in entries}),
     )
 
 
-def _policy(style: str) -> str:
-    """Nothing may be loaded or run; the one style sheet is named by its hash, so none can be slipped in."""
+def _policy(style: str, *, pictures: bool) -> str:
+    """Nothing may be loaded or run; the one style sheet is named by its hash, so none can be slipped in.
+
+    Images may be those that stand in the page itself, where there are any.
+    """
+    images = "img-src data:; " if pictures else ""
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    return f"default-src 'none'; {images}style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 
 
 def _variant(contents: Contents, part: Section, sheet: plots.Sheet) -> dict[str, Any]:
