@@ -17,6 +17,7 @@ from qat_ladder.campaign.evidence import Evidence, Result, gather, refresh
 from qat_ladder.campaign.figure import finals_svg
 from qat_ladder.campaign.file import Block, Campaign, Rows
 from qat_ladder.campaign.page import render, write_report
+from qat_ladder.errors import ConfigError
 
 REPOSITORY = Path(__file__).parents[3]
 REAL = REPOSITORY / "tests" / "contracts" / "golden" / "qat-report-comparison-1.0.json"
@@ -334,3 +335,15 @@ def test_the_task_reads_the_record_of_the_root(root, tmp_path, capsys):
     code, _, err = report()
     assert code == 3
     assert f"error: {root / 'w4' / 'comparison.json'}: a JSON object is expected" in err
+
+
+def test_findings_stand_first_and_a_file_that_is_not_there_stops_the_report(root, tmp_path):
+    notes = tmp_path / "findings.md"
+    notes.write_text("## What was found\n\n*Nothing* that one seed can show.\n")
+    page = write_report(CAMPAIGN, root, tmp_path / "out", findings=notes).read_text()
+    head, _, rest = page.partition("*Nothing* that one seed can show.\n")
+    assert head == "# Campaign first\n\n## What was found\n\n"
+    assert rest.lstrip().startswith("invoke campaign.run --file c.toml"), "the command comes next"
+    with pytest.raises(ConfigError, match=r"--findings .*none\.md: No such file or directory; give a Markdown file"):
+        write_report(CAMPAIGN, root, tmp_path / "other", findings=tmp_path / "none.md")
+    assert not (tmp_path / "other").exists()

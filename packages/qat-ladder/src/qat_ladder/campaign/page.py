@@ -13,6 +13,7 @@ from qat_ladder.campaign.evidence import Cell, Evidence, Paired, gather, refresh
 from qat_ladder.campaign.figure import finals_svg
 from qat_ladder.campaign.file import Block, Campaign
 from qat_ladder.campaign.units import settings_of
+from qat_ladder.errors import ConfigError
 from qat_ladder.estimate import spell
 
 _ABSENT = "–"
@@ -27,21 +28,24 @@ _LEGEND = (
 )
 
 
-def write_report(campaign: Campaign, root: Path, out: Path) -> Path:
+def write_report(campaign: Campaign, root: Path, out: Path, *, findings: Path | None = None) -> Path:
     """Write campaign.md, and for each block that has results BLOCK/comparison.json and BLOCK/finals.svg below `out`.
 
     Args:
         campaign: as its record says.
         root: of the campaign.
         out: a folder, which is made; or the root itself.
+        findings: Markdown of whoever read the numbers, to stand before them.
 
     Returns:
         The page.
 
     Raises:
+        ConfigError: the findings cannot be read.
         ArtifactError: of a block: a comparison, summary or run that cannot be read.
         LadderError: qat-report refuses the summaries of a block.
     """
+    read = _findings(findings) if findings else ""
     refresh(root, campaign.blocks)
     found = gather(root, campaign.blocks)
     for evidence in found:
@@ -52,14 +56,23 @@ def write_report(campaign: Campaign, root: Path, out: Path) -> Path:
             qat_artifacts.write_bytes(folder / "comparison.json", evidence.comparison.read_bytes())
         qat_artifacts.write_text(folder / "finals.svg", finals_svg(evidence, f"Final mAP50-95, {_title(evidence)}"))
     page = out / "campaign.md"
-    qat_artifacts.write_text(page, render(campaign, found, root))
+    qat_artifacts.write_text(page, render(campaign, found, root, findings=read))
     return page
 
 
-def render(campaign: Campaign, found: Sequence[Evidence], root: Path) -> str:
-    """The page."""
+def _findings(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ConfigError(f"--findings {path}: {reason}; give a Markdown file, or leave the flag out") from error
+
+
+def render(campaign: Campaign, found: Sequence[Evidence], root: Path, *, findings: str = "") -> str:
+    """The page; `findings` is Markdown and stands first."""
     parts = [
         f"# Campaign {campaign.name}\n",
+        *([f"{findings}\n"] if findings else []),
         _code([_shell(["invoke", "campaign.run", *campaign.command, "--root", _near(root)])]),
         _overview(found),
         *(part for evidence in found for part in _block(evidence, root)),

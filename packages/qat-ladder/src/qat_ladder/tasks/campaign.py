@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from invoke import Collection
 
 from qat_artifacts import Exit
-from qat_ladder.tasks.frame import guard, project, task
+from qat_ladder.tasks.frame import guard, help_of, project, task
 
 if TYPE_CHECKING:
     from qat_ladder.campaign.file import Campaign
@@ -83,7 +83,10 @@ def plan(  # noqa: PLR0917  # invoke makes a flag of every parameter
     guard(lambda: _show(_asked(flags), Path(root), json=json))
 
 
-@task(help=_HELP | {"dry-run": "As campaign.plan: start and write nothing."}, iterable=["set"])
+@task(
+    help=_HELP | help_of("stop-doomed", "plain", **{"dry-run": "As campaign.plan: start and write nothing."}),
+    iterable=["set"],
+)
 def run(  # noqa: PLR0917  # invoke makes a flag of every parameter
     _context: Any,
     file: str = _FILE,
@@ -95,6 +98,8 @@ def run(  # noqa: PLR0917  # invoke makes a flag of every parameter
     device: str = "",
     set: Any = None,
     dry_run: bool = False,
+    stop_doomed: bool = False,
+    plain: bool = False,
 ) -> None:
     """Train what a campaign lacks, the most informative runs first, within a budget; the same call again goes on.
 
@@ -110,7 +115,7 @@ def run(  # noqa: PLR0917  # invoke makes a flag of every parameter
         campaign = _asked(flags)
         if dry_run:
             return _show(campaign, Path(root), json=False)
-        return run_campaign(campaign, project=project(), root=Path(root))
+        return run_campaign(campaign, project=project(), root=Path(root), stop_doomed=stop_doomed, plain=plain)
 
     guard(body)
 
@@ -127,8 +132,14 @@ def status(_context: Any, root: str = _ROOT, json: bool = False) -> None:
     guard(body)
 
 
-@task(help={"root": _HELP["root"], "out": "Folder of campaign.md and of a folder for each block; the root without it."})
-def report(_context: Any, root: str = _ROOT, out: str = "") -> None:
+@task(
+    help={
+        "root": _HELP["root"],
+        "out": "Folder of campaign.md and of a folder for each block; the root without it.",
+        "findings": "Markdown file with what you read from the numbers, to stand before them.",
+    }
+)
+def report(_context: Any, root: str = _ROOT, out: str = "", findings: str = "") -> None:
     """Write campaign.md with a table and a plot of every block, and each block's comparison.json.
 
     Example: invoke campaign.report --out docs/results/campaign
@@ -138,7 +149,8 @@ def report(_context: Any, root: str = _ROOT, out: str = "") -> None:
         from qat_ladder.campaign.page import write_report
         from qat_ladder.campaign.running import recorded
 
-        print(write_report(recorded(Path(root)), Path(root), Path(out or root)))
+        given = Path(findings) if findings else None
+        print(write_report(recorded(Path(root)), Path(root), Path(out or root), findings=given))
         return Exit.OK
 
     guard(body)
