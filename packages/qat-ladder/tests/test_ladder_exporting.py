@@ -46,7 +46,8 @@ def export(root, method="ema+qc", **options):
 
 
 def predict(root, images=("photo.jpg",), **options):
-    chosen = {"method": "ema+qc", "seed": 0, "images": list(images), "out": None, "confidence": 0.25} | options
+    chosen = {"method": "ema+qc", "seed": 0, "images": list(images), "out": None, "confidence": 0.25}
+    chosen |= {"against": None} | options
     return run_predict(root, "yolo10n", **chosen)
 
 
@@ -103,6 +104,8 @@ def test_detections_need_an_export(exporting, root, capsys):
         *("--conf", "0.5", "--out", str(drawn)),
     ]
     assert capsys.readouterr().out.endswith("photo.jpg: 2 objects\n")
+    predict(root, ["a.jpg"], against=drawn / "start.pt")
+    assert exporting.calls()[0][-2:] == ["--against", str(drawn / "start.pt")]
 
 
 def test_no_image_is_refused(root):

@@ -16,6 +16,7 @@ from qat_artifacts import Exit
 from qat_ladder.config import Config
 
 _NEEDED = ("qat-data", "qat-train", "qat-qc", "qat-report", "qat-gate", "torch", "ultralytics", "nvidia-modelopt")
+_EXPORT = ("onnx", "onnxruntime")  # the extra `export` of qat-train
 _DISK = 5 * 2**30  # a run root of the full profile, without data
 
 _TORCH = """
@@ -27,12 +28,16 @@ print(json.dumps(found))
 
 @attrs.frozen(kw_only=True)
 class Finding:
-    """One thing that was looked at; `remedy` says what to do where it is not ok."""
+    """One thing that was looked at; `remedy` says what to do where it is not ok.
+
+    `needed` False: a ladder runs without it.
+    """
 
     name: str
     ok: bool
     found: str
     remedy: str = ""
+    needed: bool = True
 
 
 def _python() -> Finding:
@@ -46,6 +51,21 @@ def _packages() -> Iterator[Finding]:
             yield Finding(name=name, ok=True, found=importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
             yield Finding(name=name, ok=False, found="missing", remedy="pip install -r requirements.txt")
+
+
+def _export() -> Finding:
+    """Whether `invoke export.*` and `predict.*` can run."""
+    found, missing = [], []
+    for name in _EXPORT:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    text = f"{', '.join(missing)} missing" if missing else ", ".join(found)
+    remedy = (
+        "invoke export.* and predict.* need it: pip install -r requirements.txt, or pip install 'qat-train[export]'"
+    )
+    return Finding(name="export", ok=not missing, found=text, remedy=remedy, needed=False)
 
 
 def _devices(device: str) -> Finding:
@@ -94,15 +114,17 @@ def _data(config: Config) -> Finding:
 
 def examine(config: Config, root: Path) -> list[Finding]:
     """Look at Python, packages, devices, disk, weights and data."""
-    return [_python(), *_packages(), _devices(config.training.device), _disk(root), _weights(config), _data(config)]
+    things = [_devices(config.training.device), _disk(root), _weights(config), _data(config)]
+    return [_python(), *_packages(), _export(), *things]
 
 
 def report(findings: list[Finding], *, as_json: bool) -> int:
-    """Print the findings; 7 if something is missing, else 0."""
-    ok = all(f.ok for f in findings)
+    """Print the findings; 7 if something that a ladder needs is missing, else 0."""
+    ok = all(f.ok or not f.needed for f in findings)
     if as_json:
         print(json.dumps({"ok": ok, "findings": [attrs.asdict(f) for f in findings]}))
     else:
         for f in findings:
-            print(f"{'ok' if f.ok else 'MISSING':8}{f.name:16} {f.found}" + ("" if f.ok else f"\n{'':24} {f.remedy}"))
+            state = "ok" if f.ok else "MISSING" if f.needed else "without"
+            print(f"{state:8}{f.name:16} {f.found}" + ("" if f.ok else f"\n{'':24} {f.remedy}"))
     return Exit.OK if ok else Exit.ENVIRONMENT

@@ -106,9 +106,17 @@ def run_export(root: Root, variant: str, *, method: str, seed: int, out: Path | 
 
 
 def run_predict(
-    root: Root, variant: str, *, method: str, seed: int, images: list[str], out: Path | None, confidence: float
+    root: Root,
+    variant: str,
+    *,
+    method: str,
+    seed: int,
+    images: list[str],
+    out: Path | None,
+    confidence: float,
+    against: Path | None,
 ) -> int:
-    """Detect objects in images with the export of a row and print them.
+    """Detect objects in images with the export of a row and with its floating-point checkpoint; print and draw both.
 
     Args:
         root: a run root.
@@ -116,8 +124,10 @@ def run_predict(
         method: a row of the comparison.
         seed: of the row.
         images: files.
-        out: folder for images with boxes; beside the export without.
+        out: folder for pictures of both sides; beside the export without.
         confidence: lowest score, in [0, 1].
+        against: another floating-point checkpoint than the one that the row's run started from. qat-train finds that
+            one through export.json; where it is gone, the printed text says so and the export is alone.
 
     Raises:
         ConfigError: no image was named, or the row was not exported.
@@ -133,5 +143,6 @@ def run_predict(
         )
     named = [word for image in images for word in ("--image", image)]
     options: list[str | Path] = ["--conf", str(confidence), "--out", out or folder.parent / "predicted"]
+    options += ["--against", against] if against else []
     print(call("qat-train", "predict", "--model", folder / MODEL, *named, *options).rstrip())
     return 0

@@ -14,8 +14,9 @@ def _predict(letter: str) -> Any:
         image="A file; may be repeated.",
         method="Row of the comparison.",
         seed="Seed of the row.",
-        out="Folder for images with boxes.",
+        out="Folder for pictures of both sides.",
         conf="Lowest score, from 0 to 1.",
+        against="Another FP32 checkpoint, a .pt file, than the one that the row's run started from.",
     )
 
     @task(help=own, iterable=["image"], name=letter)
@@ -27,6 +28,7 @@ def _predict(letter: str) -> Any:
         seed: str = "0",
         out: str = "",
         conf: str = "0.25",
+        against: str = "",
     ) -> None:
         def run() -> int:
             from qat_ladder.exporting import parse_confidence, parse_seed, run_predict
@@ -40,12 +42,13 @@ def _predict(letter: str) -> Any:
                 images=list(image or ()),
                 out=Path(out) if out else None,
                 confidence=parse_confidence(conf),
+                against=Path(against) if against else None,
             )
 
         guard(run)
 
     body.__doc__ = (
-        f"Detect objects in images with an exported yolov10{letter}, on ONNX Runtime.\n\n"
+        f"Detect objects in images with an exported yolov10{letter}, and with the FP32 one that it came from.\n\n"
         f"Example: invoke predict.{letter} --image photo.jpg --method ema+qc --seed 0"
     )
     return body
