@@ -69,8 +69,32 @@ class Oscillation:
 
 
 @attrs.frozen(kw_only=True)
+class Spread:
+    """One measure of every layer: the median layer and the largest."""
+
+    median: float = attrs.field(validator=attrs.validators.ge(0.0))
+    max: float = attrs.field(validator=attrs.validators.ge(0.0))
+
+
+@attrs.frozen(kw_only=True)
+class Drift:
+    """How far a model has moved at the end of an epoch; see `qat_train.drift`.
+
+    Of scales: the relative change of a layer, since the epoch before and since the start, None where they are fixed. Of
+    running variances: the factor since the start, from 1, None without batch norm. None too where one is not finite.
+    """
+
+    scale_since_before: Spread | None
+    scale_since_start: Spread | None
+    bn_variance: Spread | None
+
+
+@attrs.frozen(kw_only=True)
 class EpochRecord:
-    """One line of metrics.jsonl. A series without a number is None; so is a loss that is not finite."""
+    """One line of metrics.jsonl. A series without a number is None; so is a loss that is not finite.
+
+    `drift` is None in lines of before it was measured.
+    """
 
     epoch: int
     steps: int
@@ -81,6 +105,7 @@ class EpochRecord:
     ema: Evaluation | None
     events: tuple[Event, ...] = ()
     oscillation: Oscillation | None = None
+    drift: Drift | None = None
 
 
 @attrs.frozen(kw_only=True)

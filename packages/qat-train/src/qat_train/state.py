@@ -27,7 +27,7 @@ class TrainingState:
     """Where a run stands. `epoch` counts finished epochs; `spec_sha256` is the specification it belongs to."""
 
     SCHEMA: ClassVar[str] = "qat-train/state"
-    VERSION: ClassVar[str] = "1.0"
+    VERSION: ClassVar[str] = "1.1"  # 1.1: `records` measure drift
 
     epoch: int
     spec_sha256: str

@@ -18,6 +18,7 @@ from torch import Tensor
 from ultralytics.models.yolo.detect import DetectionTrainer
 
 from qat_train.averaging import EmaSchedule, NoEma, build_ema, schedule
+from qat_train.drift import DriftMeter
 from qat_train.environment import use_threads
 from qat_train.errors import Diverged, ResourceError
 from qat_train.evaluator import Evaluator
@@ -106,6 +107,7 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
             self.context.ema_schedule = schedule(spec.ema, len(self.train_loader) * self.epochs)
             average = build_ema(model, self.context.ema_schedule)
         self._tracker = Tracker(model, bits=spec.quantization.bits)
+        self._drift = DriftMeter(model)
         self._interventions = build_interventions(
             spec.interventions, model=model, tracker=self._tracker, teacher=self.context.teacher
         )
@@ -228,7 +230,9 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
             ema=points.get("ema"),
             events=tuple(self._epoch_events),
             oscillation=self._tracker.record() if self._tracker.layers else None,
+            drift=self._drift.record(),
         )
+        self._drift.mark()
         self._pending = record
         last = next((p for p in reversed(list(points.values())) if p is not None), None)
         names = ("metrics/precision(B)", "metrics/recall(B)", "metrics/mAP50(B)", "metrics/mAP50-95(B)")
@@ -335,6 +339,7 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
             self.ema.updates = state.ema_updates
         restore_optimizer(self.optimizer, state, tensors)
         self._tracker.load_state(without_prefix("tracker", tensors))
+        self._drift.mark()
         for name, intervention in self._interventions.items():
             intervention.load_state(without_prefix(f"interventions.{name}", tensors))
         if state.scaler:
