@@ -5,11 +5,13 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import pytest
 
 from qat_report import compare
 from qat_report.methods import ORDER
+from qat_report.pictures import MOST_BYTES, MOST_EMBEDDED
 
 HOSTILE = "<script>alert(1)</script> | x"
 
@@ -239,6 +241,34 @@ def test_what_was_given_beside_the_shipped_files_stands_with_its_rows(pages, lad
     assert "| seed | 1 | yolo10n/seed1/baseline |" in page
 
 
+def test_forty_methods_are_told_apart_by_name_and_place(pages, ladder_row):
+    methods = [*ORDER, *(f"another-{i:02}" for i in range(40 - len(ORDER)))]
+    html = pages(*(ladder_row("good", 0, method=method, trajectory=method) for method in methods)).html
+    finals, series = re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)
+    rows = [(float(y), name) for y, name in re.findall(r'<text [^>]*?y="([\d.]+)"[^>]*>([\w+-]+)</text>', finals)]
+    names = dict.fromkeys(methods)
+    heights = [y for y, name in rows if name in names]
+    assert len(heights) == 40
+    assert min(b - a for a, b in pairwise(sorted(heights))) > 12  # of text 9.5 high
+    assert [name for name in re.findall(r">([\w+-]+)</text>", series) if name in names] == methods
+    assert html.count('<span class="key ink-other"></span>') == 2 * (40 - 6)  # in the tables of methods and of runs
+    assert "By method: 40 sentences" in html
+
+
+def test_many_tracked_arms_have_a_panel_each(traced, pages_of):
+    root = traced(seeds=range(5), methods=("baseline",))
+    for number, path in enumerate(sorted(root.rglob("run_summary.json"))):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        document["method"]["variant"] = f"arm-{number}"
+        path.write_text(json.dumps(document), encoding="utf-8")
+    html = pages_of(root).html
+    (drawn,) = re.findall(r'<svg role="img" aria-labelledby="oscillation-.*?</svg>', html, flags=re.DOTALL)
+    assert [name for name in re.findall(r">([\w-]+)</text>", drawn) if name.startswith("arm-")] == [
+        f"arm-{number}" for number in range(5)
+    ]
+    assert "a panel per arm, named by its first row" in html
+
+
 @pytest.mark.slow
 def test_page_of_sixty_runs_with_all_that_lies_behind_them_is_below_a_megabyte(traced, tmp_path):
     classes = [f"class {i}" for i in range(80)]
@@ -253,7 +283,8 @@ def test_page_of_sixty_runs_with_all_that_lies_behind_them_is_below_a_megabyte(t
     assert len(compare([root], out=tmp_path / "out").rows) == 60
     page = (tmp_path / "out/index.html").read_bytes()
     assert b"layers-yolo10n-title" in page
-    assert len(page) < 1_000_000
+    pictures = MOST_EMBEDDED * MOST_BYTES * 4 // 3  # base64; the page of one variant has one at most
+    assert len(page) + pictures < 1_000_000
 
 
 @pytest.mark.slow

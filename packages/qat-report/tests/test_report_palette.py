@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 
 import qat_report
+from qat_report.finding import read_summaries
+from qat_report.grouping import Entry
+from qat_report.methods import ORDER
+from qat_report.plots import Sheet
+from qat_report.plots.svg import METHODS, OTHER
 
 STYLE = (Path(qat_report.__file__).parent / "templates/style.css").read_text(encoding="utf-8")
 # Machado, Oliveira and Fernandes, "A Physiologically-based Model for Simulation of Color Vision Deficiency" (2009),
@@ -46,14 +51,16 @@ def seen(colour, vision):
 
 def palette(theme):
     part = STYLE.partition("@media (prefers-color-scheme: dark)")[0 if theme == "light" else 2]
-    return re.search(r"--card: (#\w{6})", part)[1], re.findall(r"--method-\d: (#\w{6})", part)[:6]
+    first = part.partition("}")[0]
+    colours = re.findall(r"--method-\d: (#\w{6})", first)
+    return re.search(r"--card: (#\w{6})", first)[1], [*colours, re.search(r"--other: (#\w{6})", first)[1]]
 
 
 @pytest.mark.parametrize("vision", VISION)
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_colours_of_methods_are_told_apart_by_readers_of_any_vision(theme, vision):
     _, colours = palette(theme)
-    assert len(colours) == 6
+    assert len(colours) == 7  # six, and the grey of all other methods
     pairs = itertools.combinations([lab(seen(colour, vision)) for colour in colours], 2)
     assert min(math.dist(*pair) for pair in pairs) > 15  # about 2.3 is just noticeable
 
@@ -64,3 +71,37 @@ def test_colours_of_methods_stand_out_from_the_page(theme):
     light = [0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b in map(linear, (card, *colours))]
     ratios = [(max(light[0], one) + 0.05) / (min(light[0], one) + 0.05) for one in light[1:]]
     assert min(ratios) >= 3.0  # WCAG 2.2, 1.4.11
+
+
+@pytest.fixture
+def sheet(ladder, ladder_row, tmp_path):
+    """The sheet of methods, each with its trajectory."""
+
+    def make(*methods):
+        rows = [ladder_row("good", 0, method=m, trajectory=f"t/{t}", place=t) for m, t in methods]
+        root, _ = ladder(*rows, root=tmp_path / str(len(rows)))
+        return Sheet.of([Entry(summary=item.summary, path=str(item.path)) for item in read_summaries([root])])
+
+    return make
+
+
+def test_methods_of_the_ladder_have_the_same_colours_on_every_page(sheet):
+    standing = ("baseline", "ema", "ema+qc")
+    alone, among = sheet(("ema", "a")), sheet(*((method, "a") for method in ORDER))
+    for method in standing:
+        assert alone.colours[method] == among.colours[method] == METHODS[standing.index(method)]
+
+
+def test_no_two_methods_share_a_colour_and_beyond_six_they_are_grey(sheet):
+    colours = sheet(*((method, method) for method in ORDER)).colours
+    own = [colour for colour in colours.values() if colour != OTHER]
+    assert sorted(own) == sorted(METHODS)
+    assert len(colours) == len(ORDER)
+
+
+def test_first_rows_of_other_training_runs_have_colours_before_more_rows_of_one(sheet):
+    runs = {"baseline": 0, "bn": 0, "qc": 0, "ema": 0, "learned": 1, "learned+ema": 1, "paper": 2, "zeta": 3}
+    found = sheet(*((method, str(run)) for method, run in runs.items()))
+    assert {m for m in runs if found.css_class(m) == "ink-other"} == {"bn", "qc", "learned+ema"}
+    assert found.tells_apart(["baseline", "learned", "paper", "zeta"])
+    assert not found.tells_apart(["bn", "qc"])

@@ -16,6 +16,7 @@ from qat_report.oscillation import layer_table
 from qat_report.per_class import class_table
 from qat_report.plots.classes import MOST_CLASSES
 from qat_report.plots.marks import MOST_SEEDS
+from qat_report.plots.svg import OTHER
 from qat_report.stability import CLASSES
 from qat_report.wording import (
     EXPORTS,
@@ -45,7 +46,7 @@ def comparison_html(contents: Contents) -> str:
     environment.filters |= {"visible": visible, "shorten": shorten}
     comparison, entries = contents.comparison, contents.entries
     gate = comparison.yolo10m_allowed
-    sheet = plots.Sheet.of(entry.method for entry in entries)
+    sheet = plots.Sheet.of(entries)
     variants = [_variant(contents, part, sheet) for part in contents.sections]
     style = f"{files('qat_report').joinpath('templates/style.css').read_text(encoding='utf-8')}{sheet.rules.css()}"
     return environment.get_template("index.html").render(
@@ -119,6 +120,8 @@ def _variant(contents: Contents, part: Section, sheet: plots.Sheet) -> dict[str,
             if found.variant == variant
         ],
         "runs": tables.runs_table(comparison, variant),
+        "grey": any(sheet.colours[cell.method] == OTHER for cell in cells),
+        "arms_apart": bool(part.runs) and plots.apart(part.runs, sheet),
         "layer_table": layer_table(part.entries, part.runs),
         "class_table": class_table(part.classes) if part.classes else None,
         "shown_classes": min(MOST_CLASSES, len(part.classes.classes)) if part.classes else 0,

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import attrs
+
 from qat_report.cells import counted
 from qat_report.comparison import Cell, Reference
 from qat_report.grouping import Entry
@@ -13,12 +15,13 @@ from qat_report.plots.svg import GRID, INK, MUTED, STYLE, new_figure, to_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-_UPRIGHT = 6  # more names than these do not fit beside each other
+_UPRIGHT = 6  # more names than these do not fit beside each other: methods lie in rows then, values along x
 
 
 def finals_svg(entries: Sequence[Entry], cells: Sequence[Cell], reference: Reference, sheet: Sheet) -> str:
-    """One variant: a place per method, a mark per seed, a bar at the mean.
+    """One variant: a place per method, a mark per seed, a bar at the mean with its number.
 
     Runs of one trajectory are joined: they are paired. A run that no mean counts is a cross. The axis spans FP32 and
     the counted runs, for their differences are the subject; what lies outside stands at the edge with its number.
@@ -26,37 +29,24 @@ def finals_svg(entries: Sequence[Entry], cells: Sequence[Cell], reference: Refer
     import matplotlib as mpl
 
     methods = [cell.method for cell in cells]
-    crowded = len(methods) > _UPRIGHT
     seeds = sorted({entry.seed for entry in entries})
+    offsets = {seed: (i - (len(seeds) - 1) / 2) * min(0.12, 0.5 / len(seeds)) for i, seed in enumerate(seeds)}
+    places = {entry.path: methods.index(entry.method) + offsets[entry.seed] for entry in entries}
     with mpl.rc_context(STYLE):
-        figure = new_figure(10.4, 3.6)
-        axes = figure.subplots()
-        axes.set_ylim(*_span(entries, reference))
-        reference_lines(axes, reference, labelled=True)
-        offsets = {seed: (i - (len(seeds) - 1) / 2) * min(0.12, 0.5 / len(seeds)) for i, seed in enumerate(seeds)}
-        places = {entry.path: methods.index(entry.method) + offsets[entry.seed] for entry in entries}
-        _joints(axes, entries, places)
+        frame = _Frame.of(methods, _span(entries, reference))
+        frame.reference(reference)
+        frame.joints(entries, places)
         for index, cell in enumerate(cells):
             colour = sheet.colours[cell.method]
             own = [e for e in entries if e.method == cell.method and e.summary.metrics.final_value is not None]
             marks = {entry.path: _marker(entry, seeds) for entry in own}
             for marker in dict.fromkeys(marks.values()):
                 points = [(places[entry.path], _final(entry)) for entry in own if marks[entry.path] == marker]
-                _mark(axes, points, marker=marker, colour=colour, size=5 if crowded else 8)
+                frame.mark(points, marker=marker, colour=colour)
             if cell.mean is not None:
-                axes.plot([index - 0.26, index + 0.26], [cell.mean] * 2, color=colour, linewidth=2.6, zorder=2)
-                if not crowded:  # the number would lie on the next method's marks; the table has it
-                    axes.annotate(metric(cell.mean), (index + 0.28, cell.mean), va="center", fontsize=9)
-        axes.set_xlim(-0.6, len(methods) - 0.4)
-        axes.set_xticks(
-            range(len(methods)), methods, rotation=30 if crowded else 0, ha="right" if crowded else "center"
-        )
-        axes.tick_params(axis="x", length=0, labelsize=11, labelcolor=INK)
-        axes.grid(axis="y")
-        axes.set_axisbelow(True)
-        axes.set_ylabel("final mAP50-95")
+                frame.mean(index, cell.mean, colour)
         legend(
-            figure,
+            frame.figure,
             [
                 *seed_handles(seeds, lines=False),
                 handle("not counted", marker="x"),
@@ -64,7 +54,7 @@ def finals_svg(entries: Sequence[Entry], cells: Sequence[Cell], reference: Refer
             ],
         )
         return to_svg(
-            figure,
+            frame.figure,
             sheet.rules,
             name=f"finals-{reference.variant}",
             title=f"Final mAP50-95, {reference.variant}",
@@ -72,36 +62,84 @@ def finals_svg(entries: Sequence[Entry], cells: Sequence[Cell], reference: Refer
         )
 
 
+@attrs.frozen
+class _Frame:
+    """Axes on which a method has a place and a run a value; `lying`: places go down, values to the right."""
+
+    figure: "Figure"
+    axes: "Axes"
+    lying: bool
+
+    @classmethod
+    def of(cls, methods: Sequence[str], span: tuple[float, float]) -> "_Frame":
+        lying = len(methods) > _UPRIGHT
+        figure = new_figure(10.4, 1.2 + 0.27 * len(methods) if lying else 3.6)
+        axes = figure.subplots()
+        ends = (-0.6, len(methods) - 0.4)
+        places, values = (axes.yaxis, axes.xaxis) if lying else (axes.xaxis, axes.yaxis)
+        axes.set(xlim=span, ylim=ends[::-1]) if lying else axes.set(xlim=ends, ylim=span)
+        places.set_ticks(range(len(methods)), methods)
+        places.set_tick_params(length=0, labelsize=9.5 if lying else 11, labelcolor=INK, pad=9 if lying else 3.5)
+        values.set_label_text("final mAP50-95")
+        values.grid(visible=True)
+        if lying:  # from a name to its number at the other end
+            places.grid(visible=True, linestyle=(0, (1, 4)))
+        axes.set_axisbelow(True)
+        return cls(figure, axes, lying)
+
+    def at(self, place: float, value: float) -> tuple[float, float]:
+        return (value, place) if self.lying else (place, value)
+
+    def reference(self, reference: Reference) -> None:
+        reference_lines(self.axes, reference, labelled=True, lying=self.lying)
+
+    def joints(self, entries: Sequence[Entry], places: Mapping[str, float]) -> None:
+        """A thin line through the counted rows of each training run."""
+        from matplotlib.collections import LineCollection
+
+        lines: dict[str, list[tuple[float, float]]] = {}
+        for entry in entries:
+            if counted(entry):
+                point = self.at(places[entry.path], _final(entry))
+                lines.setdefault(entry.summary.trajectory_id, []).append(point)
+        drawn = LineCollection(list(lines.values()), colors=GRID, linewidths=1.2, zorder=1)
+        self.axes.add_collection(drawn, autolim=False)
+
+    def mean(self, index: int, value: float, colour: str) -> None:
+        """A bar across the place; its number beside it, or where methods lie in rows at the right edge."""
+        ends = [self.at(index + end, value) for end in (-0.26, 0.26)]
+        self.axes.plot(*zip(*ends, strict=True), color=colour, linewidth=2.6, zorder=2)
+        if self.lying:
+            self.axes.annotate(
+                metric(value), (1.0, index), xycoords=("axes fraction", "data"), xytext=(8, 0),
+                textcoords="offset points", va="center", fontsize=9,
+            )  # fmt: skip
+        else:
+            self.axes.annotate(metric(value), (index + 0.28, value), va="center", fontsize=9)
+
+    def mark(self, points: Sequence[tuple[float, float]], *, marker: str, colour: str) -> None:
+        """Marks at (place, value); those outside stand at the edge, the farthest of either side with its number."""
+        low, high = self.axes.get_xlim() if self.lying else self.axes.get_ylim()
+        xs, ys = zip(*(self.at(place, min(max(value, low), high)) for place, value in points), strict=True)
+        self.axes.plot(
+            xs, ys, linestyle="", marker=marker, color=colour, markersize=5.5 if self.lying else 8, zorder=3,
+            clip_on=False,
+        )  # fmt: skip
+        below = min(((value, place) for place, value in points if value < low), default=None)
+        above = max(((value, place) for place, value in points if value > high), default=None)
+        for found, edge, up in ((below, low, True), (above, high, False)):
+            if found is not None:
+                shift = (8 if up else -8, 0) if self.lying else (8, 6 if up else -8)
+                self.axes.annotate(
+                    metric(found[0]), self.at(found[1], edge), xytext=shift, textcoords="offset points",
+                    ha="left" if up or not self.lying else "right", va="center", fontsize=9, color=MUTED,
+                )  # fmt: skip
+
+
 def _marker(entry: Entry, seeds: Sequence[int]) -> str:
     if not counted(entry):
         return "x"
     return marker_of(seeds.index(entry.seed)) if len(seeds) <= MOST_SEEDS else "o"
-
-
-def _joints(axes: "Axes", entries: Sequence[Entry], places: Mapping[str, float]) -> None:
-    """A thin line through the counted rows of each training run."""
-    from matplotlib.collections import LineCollection
-
-    lines: dict[str, list[tuple[float, float]]] = {}
-    for entry in entries:
-        if counted(entry):
-            lines.setdefault(entry.summary.trajectory_id, []).append((places[entry.path], _final(entry)))
-    axes.add_collection(LineCollection(list(lines.values()), colors=GRID, linewidths=1.2, zorder=1), autolim=False)
-
-
-def _mark(axes: "Axes", points: Sequence[tuple[float, float]], *, marker: str, colour: str, size: int) -> None:
-    """Marks at (x, y); those outside stand at the edge, the farthest of either side with its number."""
-    low, high = axes.get_ylim()
-    xs, ys = [x for x, _ in points], [min(max(y, low), high) for _, y in points]
-    axes.plot(xs, ys, linestyle="", marker=marker, color=colour, markersize=size, zorder=3, clip_on=False)
-    below = min(((y, x) for x, y in points if y < low), default=None)
-    above = max(((y, x) for x, y in points if y > high), default=None)
-    for found, edge, shift in ((below, low, 6), (above, high, -8)):
-        if found is not None:
-            axes.annotate(
-                metric(found[0]), (found[1], edge), xytext=(8, shift), textcoords="offset points", va="center",
-                fontsize=9, color=MUTED,
-            )  # fmt: skip
 
 
 def _span(entries: Sequence[Entry], reference: Reference) -> tuple[float, float]:

@@ -1,45 +1,50 @@
-"""Oscillation of the integer codes: over the epochs, and by layer."""
+"""Oscillation of the integer codes: over the epochs, and by layer.
+
+Up to as many arms as there are colours share their panels; more get a small one each, for the share alone.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qat_report.oscillation import TrainingRun, arms, busiest, last_share, layer_shares
-from qat_report.plots.marks import Sheet, handle, legend, line_of, marker_of, seed_handles
+from qat_report.plots.marks import (
+    MOST_SEEDS,
+    Sheet,
+    handle,
+    hide_rest,
+    legend,
+    line_of,
+    marker_of,
+    seed_handles,
+)
 from qat_report.plots.svg import GRID, HEAT, INK, STYLE, new_figure, to_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 _LEVELS = 5  # of shade: more are not told apart
 _PANELS = 3  # arms side by side; the table names the others
+_COLUMNS = 4  # of panels, where each arm has one
 _NAME = 34  # characters of a layer's path: its end tells it from others
 
 
+def apart(runs: Sequence[TrainingRun], sheet: Sheet) -> bool:
+    """Whether the arms are too many for one panel: two of them would have one colour."""
+    return not sheet.tells_apart(list(arms(runs)))
+
+
 def oscillation_svg(runs: Sequence[TrainingRun], variant: str, sheet: Sheet) -> str:
-    """Share of oscillating weights, and switches of a code, per epoch: a line per training run."""
+    """Share of oscillating weights, and switches of a code, per epoch: a line per training run.
+
+    Of arms that need a panel each, the share alone.
+    """
     import matplotlib as mpl
 
     seeds = sorted({run.seed for run in runs})
     with mpl.rc_context(STYLE):
-        figure = new_figure(10.4, 3.4)
-        share, switches = figure.subplots(1, 2, sharex=True)
-        for run in runs:
-            index = seeds.index(run.seed)
-            look: dict[str, Any] = {
-                "color": sheet.colours[run.method],
-                "linestyle": line_of(index),
-                "marker": marker_of(index),
-                "markersize": 4,
-                "markevery": max(1, len(run.epochs) // 24),
-            }
-            epochs = [epoch for epoch, _ in run.tracked]
-            share.plot(epochs, [100.0 * found.total.share for _, found in run.tracked], **look)
-            switches.plot(epochs, [found.total.switches for _, found in run.tracked], **look)
-        for panel, title in ((share, "weights that oscillate, %"), (switches, "switches of a code per epoch")):
-            _axes(panel, title)
-            panel.set_ylim(bottom=0)
-        methods = dict.fromkeys(run.method for run in runs)
-        named = [handle(m, linestyle="-", color=sheet.colours[m], linewidth=2.6) for m in methods]
+        figure, named = (_panel_each if apart(runs, sheet) else _shared_panels)(runs, seeds, sheet)
         legend(figure, [*named, *seed_handles(seeds, lines=True)])
         figure.supxlabel("epoch", fontsize=10, color=INK)
         return to_svg(
@@ -54,6 +59,49 @@ def oscillation_svg(runs: Sequence[TrainingRun], variant: str, sheet: Sheet) -> 
                 for epoch, found in run.tracked[-1:]
             ),
         )
+
+
+def _shared_panels(runs: Sequence[TrainingRun], seeds: Sequence[int], sheet: Sheet) -> tuple["Figure", list["Line2D"]]:
+    figure = new_figure(10.4, 3.4)
+    share, switches = figure.subplots(1, 2, sharex=True)
+    for run in runs:
+        look = _look(run, seeds, sheet)
+        epochs = [epoch for epoch, _ in run.tracked]
+        share.plot(epochs, [100.0 * found.total.share for _, found in run.tracked], **look)
+        switches.plot(epochs, [found.total.switches for _, found in run.tracked], **look)
+    for panel, title in ((share, "weights that oscillate, %"), (switches, "switches of a code per epoch")):
+        _axes(panel, title)
+        panel.set_ylim(bottom=0)
+    return figure, [handle(arm, linestyle="-", color=sheet.colours[arm], linewidth=2.6) for arm in arms(runs)]
+
+
+def _panel_each(runs: Sequence[TrainingRun], seeds: Sequence[int], sheet: Sheet) -> tuple["Figure", list["Line2D"]]:
+    found = arms(runs)
+    rows = -(-len(found) // _COLUMNS)
+    figure = new_figure(10.4, 0.9 + 1.7 * rows)
+    panels = figure.subplots(rows, _COLUMNS, sharex=True, sharey=True, squeeze=False).flat
+    for panel, (arm, own) in zip(panels, found.items(), strict=False):
+        for run in own:
+            shares = [100.0 * found.total.share for _, found in run.tracked]
+            panel.plot([epoch for epoch, _ in run.tracked], shares, **_look(run, seeds, sheet))
+        _axes(panel, arm)
+        panel.title.set_fontsize(9.5)
+    figure.axes[0].set_ylim(bottom=0)
+    figure.supylabel("weights that oscillate, %", fontsize=10, color=INK)
+    hide_rest(figure, len(found), _COLUMNS)
+    return figure, []
+
+
+def _look(run: TrainingRun, seeds: Sequence[int], sheet: Sheet) -> dict[str, Any]:
+    """How the line of a training run is drawn; of many seeds, thin and alike."""
+    colour = sheet.colours[run.method]
+    if len(seeds) > MOST_SEEDS:
+        return {"color": colour, "linewidth": 0.9, "alpha": 0.6}
+    index = seeds.index(run.seed)
+    every = max(1, len(run.epochs) // 24)
+    return {
+        "color": colour, "linestyle": line_of(index), "marker": marker_of(index), "markersize": 4, "markevery": every,
+    }  # fmt: skip
 
 
 def layers_svg(runs: Sequence[TrainingRun], variant: str, sheet: Sheet) -> str | None:

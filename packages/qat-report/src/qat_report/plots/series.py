@@ -13,6 +13,7 @@ from qat_report.plots.marks import (
     OTHER_EVENT,
     Sheet,
     handle,
+    hide_rest,
     legend,
     line_of,
     marker_of,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 _PANELS = 3  # side by side
+_MANY = 9  # methods; beyond that four smaller panels stand side by side
 _CORRECTIONS: dict[str, Any] = {"after QC": "*", "after BN": "p", "after BN + QC": (8, 1, 0)}
 _SPOKEN = 60  # runs
 _MOST_MARKERS = 24  # a marker at each of a hundred epochs hides the line, and costs most of the page's bytes
@@ -40,20 +42,21 @@ def series_svg(entries: Sequence[Entry], reference: Reference, sheet: Sheet) -> 
 
     methods = list(dict.fromkeys(entry.method for entry in entries))
     seeds = sorted({entry.seed for entry in entries})
-    columns = min(len(methods), _PANELS)
-    rows = -(-len(methods) // _PANELS)
+    many = len(methods) > _MANY
+    columns = _PANELS + 1 if many else min(len(methods), _PANELS)
+    rows = -(-len(methods) // columns)
     with mpl.rc_context(STYLE):
-        figure = new_figure(10.4, 0.7 + 2.9 * rows)
+        figure = new_figure(10.4, 0.7 + (2.0 if many else 2.9) * rows)
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
         top = max([*_values(entries), reference.fp32 or 0.0, reference.ptq or 0.0, 1e-3])
         axes[0].set_ylim(0.0, 1.08 * top)
         axes[0].set_xlim(*_epochs(entries))
         for index, (panel, method) in enumerate(zip(axes, methods, strict=False)):
             own = [entry for entry in entries if entry.method == method]
-            _panel(panel, own, seeds, sheet.colours[method], reference, labelled=index % columns == columns - 1)
-            panel.set_title(method, loc="left", fontweight="bold", fontsize=11, pad=9)
-        for panel in list(axes)[len(methods) :]:
-            panel.set_visible(False)
+            labelled = index % columns == columns - 1 or index == len(methods) - 1
+            _panel(panel, own, seeds, sheet.colours[method], reference, labelled=labelled, small=many)
+            panel.set_title(method, loc="left", fontweight="bold", fontsize=9.5 if many else 11, pad=9)
+        hide_rest(figure, len(methods), columns)
         figure.axes[0].set_ylabel("mAP50-95")
         figure.supxlabel("epoch", fontsize=10, color=INK)
         legend(
@@ -85,7 +88,14 @@ def spoken(entries: Sequence[Entry]) -> str:
 
 
 def _panel(
-    axes: "Axes", entries: Sequence[Entry], seeds: Sequence[int], colour: str, reference: Reference, *, labelled: bool
+    axes: "Axes",
+    entries: Sequence[Entry],
+    seeds: Sequence[int],
+    colour: str,
+    reference: Reference,
+    *,
+    labelled: bool,
+    small: bool,
 ) -> None:
     from matplotlib.ticker import MaxNLocator
 
@@ -96,13 +106,16 @@ def _panel(
         bests = [min(bests), max(bests)] if bests else []
     else:
         for entry in entries:
-            _line(axes, entry, seeds.index(entry.seed), colour)
+            _line(axes, entry, seeds.index(entry.seed), colour, small=small)
     axes.hlines(
         [COLLAPSE_RATIO * best for best in bests], *axes.get_xlim(), colors=colour, linewidth=0.9, linestyle=":"
     )
     for label, points in _corrected(entries).items():
         xs, ys = zip(*points, strict=True)
-        axes.plot(xs, ys, linestyle="", marker=_CORRECTIONS[label], markersize=12, color=colour, markeredgecolor=INK)
+        axes.plot(
+            xs, ys, linestyle="", marker=_CORRECTIONS[label], markersize=8 if small else 12, color=colour,
+            markeredgecolor=INK, markeredgewidth=0.6 if small else 1.0,
+        )  # fmt: skip
     events = [event for entry in entries for event in entry.summary.stability.events]
     for rank, marker in enumerate(dict.fromkeys(EVENTS.get(event.kind, OTHER_EVENT) for event in events)):
         epochs = sorted({event.epoch for event in events if EVENTS.get(event.kind, OTHER_EVENT) == marker})
@@ -114,13 +127,14 @@ def _panel(
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
 
 
-def _line(axes: "Axes", entry: Entry, index: int, colour: str) -> None:
+def _line(axes: "Axes", entry: Entry, index: int, colour: str, *, small: bool) -> None:
     axes.plot(
         *_series(entry),
         color=colour,
         linestyle=line_of(index),
+        linewidth=1.2 if small else 1.8,
         marker=marker_of(index),
-        markersize=4,
+        markersize=2.5 if small else 4,
         markevery=max(1, -(-len(entry.summary.metrics.history) // _MOST_MARKERS)),
         alpha=1.0 if counted(entry) else 0.6,
     )

@@ -22,9 +22,10 @@ INKS = {
     "#000002": "var(--muted)",
     "#000003": "var(--grid)",
     "#000004": "var(--heat)",
+    "#000005": "var(--other)",
     **{f"#00010{index}": f"var(--method-{index})" for index in range(METHOD_INKS)},
 }
-INK, MUTED, GRID, HEAT, *METHODS = INKS
+INK, MUTED, GRID, HEAT, OTHER, *METHODS = INKS
 STYLE: Any = {  # matplotlib types its keys as one long Literal
     "svg.fonttype": "none",  # text stays text: selectable, readable aloud, small
     "text.parse_math": False,  # a method's name is no formula
