@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import qat_artifacts
-from qat_report import ReportError, RequestError, RunSummary, classify, read_series, summarize
+from qat_report import ReportError, RequestError, RunSummary, classify, compare, read_series, summarize
 
 FIXTURES = Path(__file__).parent / "fixtures"
 METRICS = FIXTURES / "run" / "metrics.jsonl"
@@ -250,6 +250,24 @@ def test_run_cut_off_is_incomplete_and_keeps_its_numbers(run, tmp_path):
     assert (found.status, found.stability.run_class, found.stability.collapsed) == ("incomplete", "incomplete", True)
     assert (found.metrics.best_value, found.metrics.final_value) == (0.296875, 0.296875)
     assert found.error == "the run was cut off after epoch 3 of 6"
+
+
+def test_run_that_was_stopped_says_why_and_counts_as_no_stable_one(run, tmp_path):
+    signs = "raw metric-fall for 2 epochs: 0.1000, below 0.8 x the best before, 0.4000"
+    folder = run(status="running", lines=metric_lines(3))
+    found = summarize(folder, method="ema", out=tmp_path / "a" / "ema", stopped=signs)
+    assert (found.status, found.stability.run_class, found.stability.collapsed) == ("incomplete", "incomplete", True)
+    assert found.error == f"stopped: doomed after epoch 3 of 6: {signs}"
+    made = compare([tmp_path / "a"], out=tmp_path / "out")
+    assert made.verdict[0].startswith("yolo10n ema: 0 of 1 seed stable (seed 0 incomplete). No final value counts.")
+    note = f"left out of the means: incomplete, {found.error}"
+    assert made.rows[0].notes == (note,)
+    assert f"{found.run_id}: {note}" in made.notes
+
+
+def test_run_that_ended_by_itself_was_not_stopped(run, tmp_path):
+    with pytest.raises(RequestError, match=r"^--stopped: .*run\.json is completed: the run ended by itself$"):
+        summarize(run(), method="ema", out=tmp_path / "out", stopped="raw metric-fall")
 
 
 def test_run_cut_off_in_its_first_epoch_is_incomplete_without_numbers(run, tmp_path):

@@ -43,6 +43,18 @@ def test_series_have_the_names_and_the_unrounded_values_that_ultralytics_logs(tr
     assert (row.started, row.ended, row.whole) == (STARTED, STARTED + 60.0, True)
 
 
+def test_drift_is_logged_where_it_was_recorded(traced):
+    def change(number, line):
+        spread = {"median": 0.25 * number, "max": 1.0 * number}
+        scales = spread if number else None
+        line["drift"] = {"scale_since_before": scales, "scale_since_start": None, "bn_variance": spread}
+
+    row = only(rows_of(traced(methods=("ema",), change=change)), "ema")
+    assert series(row, "drift/bn_variance") == [(i + 1, 0.25 * i) for i in range(6)]
+    assert series(row, "drift/scale_since_before") == [(i + 1, 0.25 * i) for i in range(1, 6)]
+    assert series(row, "drift/scale_since_start") == []
+
+
 def test_row_reports_its_own_weights(traced):
     rows = rows_of(traced(methods=("baseline", "ema")))
     assert series(only(rows, "baseline"), "metrics/mAP50-95(B)")[0] == (1, 0.125)

@@ -7,6 +7,7 @@ from qat_report.comparison import Cell, PairedDelta, Reference
 from qat_report.grouping import Entry
 from qat_report.numbers import difference, metric
 from qat_report.paired import pair
+from qat_report.summary import STOPPED
 
 # Runs of other classes ended with a number that is no result: near zero, frozen, or not the run's end.
 COUNTED_CLASSES = frozenset({"stable", "recovered", "insufficient"})
@@ -32,7 +33,8 @@ def left_out(entry: Entry) -> list[str]:
     """Sentences on a comparable run that is not counted, or is counted although its class is not stable."""
     found = entry.summary.stability.run_class
     if not counted(entry):
-        return [f"left out of the means: {found}"]
+        error = entry.summary.error or ""
+        return [f"left out of the means: {found}{f', {error}' if error.startswith(STOPPED) else ''}"]
     return [] if found == "stable" else [f"counted in the means although {found}"]
 
 

@@ -32,6 +32,13 @@ class OscillationTotal:
 
 
 @attrs.frozen(kw_only=True)
+class TrackedTotal(OscillationTotal):
+    """As in a line of metrics.jsonl, which counts the tracked `weights` too."""
+
+    weights: int | None = None
+
+
+@attrs.frozen(kw_only=True)
 class LayerOscillation:
     """Of one layer: share of its weights above the threshold, switches of its codes."""
 
@@ -45,13 +52,38 @@ class OscillationView:
 
     momentum: float
     threshold: float
-    total: OscillationTotal
+    total: TrackedTotal
     layers: dict[str, LayerOscillation] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
+class LayerSpread:
+    """One measure of every layer: the median layer and the largest."""
+
+    median: float = attrs.field(validator=attrs.validators.ge(0.0))
+    max: float = attrs.field(validator=attrs.validators.ge(0.0))
+
+
+@attrs.frozen(kw_only=True)
+class DriftView:
+    """How far scales and running variances have moved by the end of an epoch.
+
+    Of scales the relative change of a layer, since the epoch before and since the start, None where they are fixed; of
+    batch norm the factor of a layer's variances since the start, 1 where they stand.
+    """
+
+    scale_since_before: LayerSpread | None
+    scale_since_start: LayerSpread | None
+    bn_variance: LayerSpread | None
+
+
+@attrs.frozen(kw_only=True)
 class EpochView:
-    """One line of metrics.jsonl. A loss that is not finite is None; so is an evaluation that gave no number."""
+    """One line of metrics.jsonl. A loss that is not finite is None; so is an evaluation that gave no number.
+
+    `steps` counts those of the whole run so far. It, `oscillation`, `learning_rate` and `drift` are None in lines of
+    before they were recorded.
+    """
 
     epoch: int = attrs.field(validator=attrs.validators.ge(1))
     seconds: float
@@ -61,6 +93,8 @@ class EpochView:
     events: tuple[Event, ...]
     oscillation: OscillationView | None = None
     learning_rate: float | None = None
+    drift: DriftView | None = None
+    steps: int | None = None
 
     def point(self, series: SeriesName) -> EvaluationPoint | None:
         """The evaluation of one series."""

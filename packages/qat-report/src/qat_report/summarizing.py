@@ -7,6 +7,7 @@ from pathlib import Path
 import attrs
 
 import qat_artifacts
+from qat_report.errors import RequestError
 from qat_report.methods import MethodRow, resolve_method
 from qat_report.records import Event
 from qat_report.results_csv import results_csv
@@ -16,6 +17,7 @@ from qat_report.stability import Classification, Point, classify
 from qat_report.summary import (
     PAGE_FILE,
     RESULTS_FILE,
+    STOPPED,
     SUMMARY_FILE,
     VARIANTS,
     Artifacts,
@@ -41,6 +43,7 @@ def summarize(
     qc: Path | None = None,
     series: SeriesName | None = None,
     sets: Sequence[str] = (),
+    stopped: str | None = None,
 ) -> RunSummary:
     """Summarize one method's row of a run and write run_summary.json, summary.md and results.csv into `out`.
 
@@ -52,9 +55,10 @@ def summarize(
         qc: folder with qc.json, or that file.
         series: which weights an unlisted method reports.
         sets: comparability keys that the method itself defines, see `comparable.METHOD_MAY_SET`.
+        stopped: the signs of a collapse for which somebody ended the run; it is incomplete, for that reason.
 
     Raises:
-        RequestError: name, series and correction contradict each other.
+        RequestError: name, series and correction contradict each other, or a run that ended by itself was stopped.
         ReportError: the run does not validate that series, the correction belongs to another run or other weights, or
             a completed run has no correction, or another one than the method asks for.
         ArtifactError: a file is missing or invalid.
@@ -62,8 +66,10 @@ def summarize(
     row = resolve_method(method, series=series, correction_given=qc is not None)
     source = read_source(run, qc)
     check_source(source, row)
+    if stopped and source.run.status != "running":
+        raise RequestError(f"--stopped: {source.run_json} is {source.run.status}: the run ended by itself")
     points = _points(source, row)
-    summary = _summary(source, row, points, out=out, sets=tuple(sets))
+    summary = _summary(source, row, points, out=out, sets=tuple(sets), stopped=stopped)
     qat_artifacts.write_text(out / RESULTS_FILE, results_csv(source.epochs, row.series, source.after))
     qat_artifacts.write(out / SUMMARY_FILE, summary, inputs=source.inputs)
     qat_artifacts.write_text(out / PAGE_FILE, run_page(summary))
@@ -95,7 +101,7 @@ def _events(source: Source) -> tuple[Event, ...]:
 
 
 def _summary(
-    source: Source, row: MethodRow, points: tuple[Point, ...], *, out: Path, sets: tuple[str, ...]
+    source: Source, row: MethodRow, points: tuple[Point, ...], *, out: Path, sets: tuple[str, ...], stopped: str | None
 ) -> RunSummary:
     run = source.run
     fp32 = run.references.fp32.map50_95 if run.references.fp32 else None
@@ -149,7 +155,7 @@ def _summary(
         oscillation=_oscillation(source),
         versions=run.versions | _corrector_version(source.corrector),
         status=status,
-        error=_error(source, row),
+        error=_error(source, row, stopped),
     )
 
 
@@ -170,9 +176,8 @@ def _oscillation(source: Source) -> Oscillation | None:
     """Of the last epoch that has one: an epoch that diverged has none."""
     for epoch in reversed(source.epochs):
         if (found := epoch.oscillation) is not None:
-            return Oscillation(
-                **attrs.asdict(found.total), momentum=found.momentum, threshold=found.threshold, epoch=epoch.epoch
-            )
+            total = attrs.asdict(found.total, filter=lambda field, _: field.name != "weights")
+            return Oscillation(**total, momentum=found.momentum, threshold=found.threshold, epoch=epoch.epoch)
     return None
 
 
@@ -182,10 +187,13 @@ def _status(run_status: str, verdict: Classification) -> Status:
     return "completed-success" if verdict.stability_class == "stable" else "completed-failed"
 
 
-def _error(source: Source, row: MethodRow) -> str | None:
+def _error(source: Source, row: MethodRow, stopped: str | None) -> str | None:
     texts = [source.run.error] if source.run.error else []
-    if source.run.status == "running":
-        texts.append(f"the run was cut off after epoch {len(source.epochs)} of {source.run.training.epochs}")
+    reached = f"after epoch {len(source.epochs)} of {source.run.training.epochs}"
+    if stopped:
+        texts.append(f"{STOPPED} {reached}: {stopped}")
+    elif source.run.status == "running":
+        texts.append(f"the run was cut off {reached}")
     if row.corrected and source.correction is None:
         texts.append("no correction: the run has no final weights")
     return "; ".join(texts) or None

@@ -25,6 +25,7 @@ from qat_report.stability import COLLAPSE_RATIO, Point, StabilityClass
 SUMMARY_FILE = "run_summary.json"
 PAGE_FILE = "summary.md"
 RESULTS_FILE = "results.csv"
+STOPPED = "stopped: doomed"  # how the error of a run begins that was ended for signs of a collapse
 
 Variant = Literal["yolo10n", "yolo10s", "yolo10m", "other"]
 VARIANTS: tuple[Variant, ...] = ("yolo10n", "yolo10s", "yolo10m", "other")

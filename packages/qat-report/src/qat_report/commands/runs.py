@@ -26,10 +26,18 @@ if TYPE_CHECKING:
     multiple=True,
     help="Comparability key that the method itself defines; may be repeated.",
 )
+@click.option("--stopped", metavar="SIGNS", help="The run was ended for these signs of a collapse.")
 @click.option("--out", type=path, required=True, help="Folder for run_summary.json, summary.md and results.csv.")
 @json_option
 def summarize(  # noqa: PLR0917 - click passes options by name
-    run: Path, qc: Path | None, method: str, series_name: Any, sets: tuple[str, ...], out: Path, as_json: bool
+    run: Path,
+    qc: Path | None,
+    method: str,
+    series_name: Any,
+    sets: tuple[str, ...],
+    stopped: str | None,
+    out: Path,
+    as_json: bool,
 ) -> None:
     """Summarize one method's row of a training run.
 
@@ -37,7 +45,7 @@ def summarize(  # noqa: PLR0917 - click passes options by name
     """
     from qat_report.summarizing import summarize as build
 
-    summary = build(run, method=method, out=out, qc=qc, series=series_name, sets=sets)
+    summary = build(run, method=method, out=out, qc=qc, series=series_name, sets=sets, stopped=stopped)
     if as_json:
         click.echo((out / "run_summary.json").read_text(encoding="utf-8"), nl=False)
         return
@@ -94,5 +102,6 @@ def _describe(found: "EarlyWarning") -> str:
         f"class        {found.run_class}, {found.series} weights, {count(found.epochs, 'epoch')}",
     ]
     lines += [f"{alarm.sign}: epoch {alarm.epoch}: {alarm.text}" for alarm in found.alarms]
+    lines += [f"stands for {count(s.epochs, 'epoch')}: {s.sign}: {s.text}" for s in found.standing]
     lines += [f"not checked: {text}" for text in found.not_checked]
     return "\n".join(lines)

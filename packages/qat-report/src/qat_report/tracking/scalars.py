@@ -1,7 +1,7 @@
 """The logged series of a row, under the names that Ultralytics gives them.
 
 Ultralytics logs train/*_loss, lr/pg* and metrics/* once an epoch (ultralytics/utils/callbacks, 8.4); what it has no
-name for stands under names of its own: oscillation/*, references/*.
+name for stands under names of its own: oscillation/*, drift/*, references/*.
 """
 
 import hashlib
@@ -108,6 +108,9 @@ def _logged(summary: RunSummary, behind: Evidence) -> Iterator[Scalar]:
         if epoch.oscillation is not None:
             values["oscillation/share"] = epoch.oscillation.total.share
             values["oscillation/switches"] = float(epoch.oscillation.total.switches)
+        if epoch.drift is not None:
+            spreads = attrs.asdict(epoch.drift, recurse=False)
+            values |= {f"drift/{name}": spread.median for name, spread in spreads.items() if spread is not None}
         yield from (Scalar(name=n, epoch=epoch.epoch, value=v, seconds=seconds) for n, v in values.items())
     if any(point.stage == "qc" for point in summary.metrics.history):
         last = len(behind.epochs) + 1
