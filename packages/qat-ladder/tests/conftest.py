@@ -71,6 +71,26 @@ elif key == "qat-data synth":
     pathlib.Path(option("--out")).mkdir(parents=True)
 elif key == "qat-train inspect":
     print(json.dumps({"names": ["a"], "nc": 1, "sha256": "cd" * 32}))
+elif key == "qat-train run" and (here / "standing.json").exists():
+    import signal, time
+    out = pathlib.Path(option("--out"))
+    head = {"schema": "qat-train/run", "version": "1.0", "created_by": "x", "inputs": []}
+    head |= {"training": {"epochs": 2}, "seconds": 3.0}
+    resumed = (out / "metrics.jsonl").exists()
+    def end(*_):
+        (out / "ended").write_text("SIGTERM")
+        sys.exit(143)
+    signal.signal(signal.SIGTERM, end)
+    (out / "run.json").write_text(json.dumps(head | {"status": "running"}))
+    (out / "metrics.jsonl").write_text('{"seconds": 3.0}\\n')
+    print("epoch 1/2  mAP50-95 raw 0.1  ema 0.1  3.0 s  about 3 s left", file=sys.stderr, flush=True)
+    if any(s["sign"] == "metric-fall" for s in json.loads((here / "standing.json").read_text())) and not resumed:
+        for _ in range(1200):  # short naps: a signal just before a long one would be handled after it
+            time.sleep(0.05)
+    (out / "run.json").write_text(json.dumps(head | {"status": "completed"}))
+    print("epoch 2/2  mAP50-95 raw 0.1  ema 0.1  3.0 s  about 0 s left", file=sys.stderr)
+elif key == "qat-report warn":
+    print(json.dumps({"standing": json.loads((here / "standing.json").read_text())}))
 elif key == "qat-train run":
     print("noise \\r  epoch 1/2  mAP50-95 raw 0.1  ema 0.1  3.0 s  about 3 s left", file=sys.stderr)
     pathlib.Path(option("--out"), "run.json").write_text(json.dumps({"out": option("--out")}))
@@ -84,7 +104,11 @@ elif key == "qat-qc run":
 elif key == "qat-report summarize":
     out = pathlib.Path(option("--out"))
     out.mkdir(parents=True, exist_ok=True)
-    (out / "run_summary.json").write_text("{}")
+    body = {"schema": "qat-report/run-summary", "version": "1.0", "created_by": "x", "inputs": []}
+    if "--stopped" in args:
+        body |= {"status": "incomplete", "error": "stopped: doomed after epoch 1 of 2: " + option("--stopped")}
+    body |= {"metrics": {"final_value": 0.1}}
+    (out / "run_summary.json").write_text(json.dumps(body if "--stopped" in args else {}))
 elif key == "qat-gate check":
     print("decision")
     pathlib.Path(option("--out")).write_text("{}")
@@ -108,6 +132,10 @@ class Products:
 
     def behave(self, behaviour):
         (self.folder / "behaviour.json").write_text(json.dumps(behaviour))
+
+    def standing(self, signs):
+        """Let training write what --stop-doomed looks at, and wait after epoch 1 where there are signs."""
+        (self.folder / "standing.json").write_text(json.dumps(signs))
 
     def argv(self, product, *arguments):
         return [sys.executable, str(self.folder / "product.py"), product, *map(str, arguments)]

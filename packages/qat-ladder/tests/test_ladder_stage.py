@@ -14,9 +14,8 @@ import pytest
 
 import qat_artifacts
 from qat_ladder import cells, dataset, launch, stage, training
-from qat_ladder.cells import Clock
 from qat_ladder.errors import Busy, ConfigError, InputProblem, LadderError
-from qat_ladder.estimate import seconds_per_epoch, spell
+from qat_ladder.estimate import Clock, seconds_per_epoch, spell
 from qat_ladder.layout import Root
 from qat_ladder.locking import held, holder
 from qat_ladder.stage import run_stage

@@ -1,6 +1,5 @@
 """One training run and the rows that come from it."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +8,13 @@ import attrs
 import qat_artifacts
 from qat_artifacts import Exit
 from qat_ladder.compose import Resolved, render
+from qat_ladder.doomed import Doomed, Watch, signs, unfinished
 from qat_ladder.errors import LadderError
-from qat_ladder.estimate import spell
+from qat_ladder.estimate import Clock
 from qat_ladder.launch import call, error_in, failure, say, stream
 from qat_ladder.layout import Root
-from qat_ladder.plan import Weights
+from qat_ladder.live import Board
+from qat_ladder.plan import Cell, Weights
 from qat_ladder.training import specification, write_specification
 
 # A method's own keys and sections under which its rows are not comparable by value, as qat-report names them.
@@ -46,22 +47,27 @@ class Trajectory:
         return self.methods[0].config.model.variant
 
 
-class Clock:
-    """Refreshes the estimate of the whole ladder after the first epoch of each run."""
+@attrs.frozen(kw_only=True)
+class Ended:
+    """How a training run ended: exit code, and the signs for which it was stopped as doomed, if it was."""
 
-    def __init__(self, runs: int) -> None:
-        self._left = runs
+    code: int = 0
+    stopped: str | None = None
 
-    def watch(self, line: str) -> None:
-        """Read an epoch line; say what is left once its speed is known."""
-        found = re.match(r"epoch 1/(\d+) .*?  ([\d.]+) s  about", line)
-        if found:
-            left = float(found[2]) * (int(found[1]) * self._left - 1)
-            say(f"estimate: about {spell(left)} of training and validation left, {self._left} runs not finished")
 
-    def finished(self) -> None:
-        """One run is done."""
-        self._left -= 1
+def cells_from(run: Trajectory) -> list[Cell]:
+    """The rows of a training run, as the plan holds them."""
+    return [
+        Cell(
+            variant=run.variant,
+            method=m.config.method.name,
+            weights=m.config.method.weights,
+            correction=m.config.method.correction,
+            arm=run.arm,
+            seed=run.seed,
+        )
+        for m in run.methods
+    ]
 
 
 def given_beside_files(method: Resolved) -> dict[str, Any]:
@@ -81,8 +87,21 @@ def _overrides(method: Resolved, checkpoint: str) -> dict[str, Any]:
     return made
 
 
-def train(trajectory: Trajectory, root: Root, *, dataset: Path, checkpoint: str, resume: str, clock: Clock) -> int:
-    """Train or continue one trajectory; returns the exit code of a run that failed on its own, or 0.
+def train(
+    trajectory: Trajectory,
+    root: Root,
+    *,
+    dataset: Path,
+    checkpoint: str,
+    resume: str,
+    clock: Clock,
+    board: Board,
+    stop_doomed: bool = False,
+) -> Ended:
+    """Train or continue one trajectory; the code is that of a run that failed on its own, or 0.
+
+    With `stop_doomed`, a run that is doomed by its lines is ended between two epochs, or not started again; its last
+    state is kept, and without `stop_doomed` it goes on from there.
 
     Raises:
         LadderError: it failed for a reason that every other cell shares.
@@ -102,24 +121,44 @@ def train(trajectory: Trajectory, root: Root, *, dataset: Path, checkpoint: str,
     )
     spec = write_specification(out / "run.toml", content)
     log = out / "log.txt"
-    say(f"{name}: training, log in {log}")
-    code = stream(
-        "qat-train",
-        "run",
-        "--spec",
-        spec,
-        "--out",
-        out,
-        "--resume",
-        resume,
-        log=log,
-        prefix=f"{name}: ",
-        watch=clock.watch,
-    )
+    doomed = Watch(folder=out, series=trajectory.series) if stop_doomed else None
+
+    def watch(line: str) -> None:
+        clock.watch(line)
+        if doomed:
+            doomed(line)
+
+    try:
+        if doomed and resume != "never" and _has_epochs(out) and (text := signs(out, trajectory.series)):
+            raise Doomed(text)
+        say(f"{name}: training, log in {log}")
+        code = stream(
+            "qat-train",
+            "run",
+            "--spec",
+            spec,
+            "--out",
+            out,
+            "--resume",
+            resume,
+            log=log,
+            prefix=f"{name}: ",
+            watch=watch,
+            show=board.show,
+            tick=board.tick,
+        )
+    except Doomed as error:
+        clock.finished()
+        # One that ended in the meantime is whatever it ended as.
+        return Ended(code=Exit.CELL_FAILED, stopped=str(error)) if unfinished(out) else Ended()
     clock.finished()
     if code in _FATAL:
         raise failure("qat-train", code, f"error: {error_in(log)} ({log})")
-    return code
+    return Ended(code=code)
+
+
+def _has_epochs(run: Path) -> bool:
+    return unfinished(run) and (run / "metrics.jsonl").exists()
 
 
 def _fresh(folder: Path, run: Path) -> bool:
@@ -131,7 +170,7 @@ def _fresh(folder: Path, run: Path) -> bool:
     return qat_artifacts.sha256_file(run / "run.json") in {ref.sha256 for ref in header.inputs}
 
 
-def correct(trajectory: Trajectory, method: Resolved, root: Root) -> Path:
+def correct(trajectory: Trajectory, method: Resolved, root: Root, board: Board) -> Path:
     """Quantization Correction or batch norm re-estimation of a completed run; kept if it is there already.
 
     Raises:
@@ -158,14 +197,25 @@ def correct(trajectory: Trajectory, method: Resolved, root: Root) -> Path:
         *(str(a) for a in arguments),
         log=run / "log.txt",
         prefix=f"{name}: ",
+        show=board.show,
+        tick=board.tick,
     )
     if code:
         raise failure("qat-qc", code, f"error: {error_in(run / 'log.txt')} ({run / 'log.txt'})")
     return out
 
 
-def summarize(trajectory: Trajectory, method: Resolved, root: Root, qc: Path | None) -> None:
+def summarize(
+    trajectory: Trajectory, method: Resolved, root: Root, qc: Path | None, stopped: str | None = None
+) -> None:
     """Write the run summary of one row, and beside it the configuration with the origin of each key.
+
+    Args:
+        trajectory: the training run.
+        method: whose row it is.
+        root: of both.
+        qc: folder of its correction.
+        stopped: the signs for which the run was stopped.
 
     Raises:
         LadderError: the run left nothing that could be summarized.
@@ -178,23 +228,27 @@ def summarize(trajectory: Trajectory, method: Resolved, root: Root, qc: Path | N
     for key in sorted(keys):
         arguments += ["--sets", key]
     arguments += ["--qc", qc] if qc else []
+    arguments += ["--stopped", stopped] if stopped else []
     out = root.summary(trajectory.variant, name, trajectory.seed)
     call("qat-report", "summarize", *arguments, "--out", out)
     qat_artifacts.write_text(out / "config.toml", render(method) + "\n")
 
 
-def finish(trajectory: Trajectory, root: Root, code: int) -> list[str]:
+def finish(trajectory: Trajectory, root: Root, ended: Ended, board: Board) -> list[str]:
     """Correct and summarize every method of a trajectory; returns what went wrong, a line each."""
     run = root.trajectory(trajectory.variant, trajectory.arm, trajectory.seed)
     faults = []
-    if code:
-        faults.append(f"{run.name} of {trajectory.variant}/{trajectory.arm}: {error_in(run / 'log.txt')}")
+    if ended.code:
+        why = error_in(run / "log.txt")
+        if ended.stopped:
+            why = f"stopped: doomed, {ended.stopped}; the same command without --stop-doomed goes on with it"
+        faults.append(f"{run.name} of {trajectory.variant}/{trajectory.arm}: {why}")
     for method in trajectory.methods:
         qc = None
         try:
-            if method.config.method.correction and not code:
-                qc = correct(trajectory, method, root)
-            summarize(trajectory, method, root, qc)
+            if method.config.method.correction and not ended.code:
+                qc = correct(trajectory, method, root, board)
+            summarize(trajectory, method, root, qc, ended.stopped)
         except LadderError as error:
             if error.code in (Exit.INTERRUPTED, Exit.TERMINATED):
                 raise

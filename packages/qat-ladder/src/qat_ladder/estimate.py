@@ -1,9 +1,11 @@
 """How long a ladder will take: a rough guess before the first epoch, a measured one after it."""
 
 import os
+import re
 import shutil
 
 from qat_ladder.config import Config
+from qat_ladder.launch import EPOCH, say
 
 # One yolov10n training step at 160 pixels on two CPU threads, per image, measured on the drawn data.
 _SECONDS_PER_IMAGE = 0.025
@@ -33,3 +35,21 @@ def spell(seconds: float) -> str:
     if total >= 3600:
         return f"{total // 3600} h {total % 3600 // 60:02d} min"
     return f"{total // 60} min" if total >= 120 else f"{total} s"
+
+
+class Clock:
+    """Refreshes the estimate of the whole ladder after the first epoch of each run."""
+
+    def __init__(self, runs: int) -> None:
+        self._left = runs
+
+    def watch(self, line: str) -> None:
+        """Read an epoch line; say what is left once its speed is known."""
+        found = re.match(EPOCH + r".*?  ([\d.]+) s  about", line)
+        if found and found[1] == "1":
+            left = float(found[3]) * (int(found[2]) * self._left - 1)
+            say(f"estimate: about {spell(left)} of training and validation left, {self._left} runs not finished")
+
+    def finished(self) -> None:
+        """One run is done."""
+        self._left -= 1

@@ -101,6 +101,8 @@ class Request:
     trajectory: Literal["shared", "separate"] = "shared"
     dry_run: bool = False
     keep_going: bool = False
+    stop_doomed: bool = False
+    plain: bool = False
     gate_override: str = ""
     config: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()

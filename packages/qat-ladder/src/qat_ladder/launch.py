@@ -1,22 +1,26 @@
 """Products are called as a user calls them: by command line, in a process of their own that never outlives ours."""
 
 import ctypes
-import io
+import os
 import re
+import selectors
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 from qat_artifacts import Exit
 from qat_ladder.errors import InputProblem, LadderError, Unavailable
 
+EPOCH = r"epoch (\d+)/(\d+) "  # how qat-train begins the line of a finished epoch
 # What is worth showing of a product's stderr; everything goes to the log.
 _SHOWN = re.compile(
-    r"(epoch \d+/\d+ |references: |batch norm statistics |correction: |before correction|after correction|"
+    rf"({EPOCH}|references: |batch norm statistics |correction: |before correction|after correction|"
     r"layer \d+/\d+ |error: |rollback)"
 )
+_PATIENCE = 1.0  # seconds without a line before `tick` is called
 
 Say = Callable[[str], None]
 
@@ -24,6 +28,11 @@ Say = Callable[[str], None]
 def say(line: str) -> None:
     """Progress goes to stderr, at once."""
     print(line, file=sys.stderr, flush=True)
+
+
+def is_epoch(line: str) -> bool:
+    """Whether a line, behind the prefix of its run, is that of a finished epoch."""
+    return re.search(rf"(^|: ){EPOCH}", line) is not None
 
 
 def argv(product: str, *arguments: str | Path) -> list[str]:
@@ -79,14 +88,31 @@ def failure(product: str, code: int, text: str) -> LadderError:
     return error
 
 
-def stream(product: str, *arguments: str | Path, log: Path, prefix: str, watch: Say = lambda _: None) -> int:
+def stream(
+    product: str,
+    *arguments: str | Path,
+    log: Path,
+    prefix: str,
+    watch: Say = lambda _: None,
+    show: Say = say,
+    tick: Callable[[], None] = lambda: None,
+) -> int:
     """Run a long command: stderr into `log` (appended), the lines worth seeing to our own stderr as they come.
+
+    Args:
+        product: whose command it is.
+        *arguments: of that command.
+        log: grows by the child's whole stderr.
+        prefix: of the lines that are shown.
+        watch: reads each of these lines, without the prefix; what it raises stops the child.
+        show: how they are shown.
+        tick: called at least once a second.
 
     Returns:
         The exit code. Should we be interrupted, the child is stopped first, so that its last state is whole.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8") as sink:
+    with log.open("a", encoding="utf-8", buffering=1) as sink:  # whole lines: others read along
         process = subprocess.Popen(
             argv(product, *arguments),
             stdout=subprocess.DEVNULL,
@@ -96,11 +122,11 @@ def stream(product: str, *arguments: str | Path, log: Path, prefix: str, watch: 
         assert process.stderr is not None
         try:
             # Bars end in carriage returns, lines in newlines: a bar and the line after it come as one.
-            for raw in io.TextIOWrapper(process.stderr, encoding="utf-8", errors="replace", newline="\n"):
+            for raw in _lines(process.stderr, tick):
                 line = raw.rstrip().rpartition("\r")[2].rpartition("\x1b[K")[2].strip()
                 sink.write(line + "\n")
                 if _SHOWN.match(line):
-                    say(f"{prefix}{line}")
+                    show(f"{prefix}{line}")
                     watch(line)
             return process.wait()
         except BaseException:
@@ -110,6 +136,24 @@ def stream(product: str, *arguments: str | Path, log: Path, prefix: str, watch: 
             except subprocess.TimeoutExpired:
                 process.kill()
             raise
+
+
+def _lines(pipe: IO[bytes], tick: Callable[[], None]) -> Iterator[str]:
+    """What comes through a pipe, line by line; `tick` is called between them and while there are none."""
+    rest = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while True:
+            ready = selector.select(_PATIENCE)
+            tick()
+            if not ready:
+                continue
+            if not (chunk := os.read(pipe.fileno(), 1 << 16)):
+                break
+            *whole, rest = (rest + chunk).split(b"\n")
+            yield from (line.decode(errors="replace") for line in whole)
+    if rest:
+        yield rest.decode(errors="replace")
 
 
 def error_in(log: Path) -> str:

@@ -1,5 +1,7 @@
 """One stage of the ladder: all cells of a variant, then the comparison."""
 
+from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import get_args
 
@@ -8,19 +10,20 @@ import tomli
 
 import qat_artifacts
 from qat_artifacts import Exit
-from qat_ladder.cells import Clock, Trajectory, finish, train
+from qat_ladder.cells import Trajectory, cells_from, finish, train
 from qat_ladder.compose import Resolved
-from qat_ladder.config import Config
 from qat_ladder.dataset import image_counts, prepare
 from qat_ladder.errors import ConfigError, LadderError
-from qat_ladder.estimate import START_UP, seconds_per_epoch, spell
+from qat_ladder.estimate import Clock
 from qat_ladder.flags import Request
 from qat_ladder.launch import call, say
 from qat_ladder.layout import Root
+from qat_ladder.live import Board, board
 from qat_ladder.locking import held
-from qat_ladder.plan import Cell, Plan, Weights, arm_of, binding_plan, cells_of, extend, make_plan
+from qat_ladder.outline import describe
+from qat_ladder.plan import Plan, Weights, arm_of, binding_plan, cells_of, extend, make_plan
 from qat_ladder.pretraining import demo_weights
-from qat_ladder.status import cell_status, epochs_done, line
+from qat_ladder.status import cell_status, line
 from qat_ladder.training import starting_checkpoint
 
 
@@ -66,79 +69,6 @@ def check_series(root: Root, runs: list[Trajectory], plan: Plan, resume: str) ->
             raise ConfigError(f"{spec.parent} would be trained anew: name all rows that come from it ({remedy})")
 
 
-def describe(
-    request: Request, plan: Plan, methods: list[Resolved], runs: list[Trajectory], images: tuple[int, int] | None
-) -> str:
-    """What will be done, where, and how long it may take."""
-    config = methods[0].config
-    lines = []
-    if config.demo:
-        lines.append("This is the demo: drawn images and a small checkpoint, no COCO. Your own data: --coco-root P.")
-    names = ", ".join(m.config.method.name for m in methods)
-    key = config.quantization
-    counts = f"{images[0]} training and {images[1]} validation images" if images else "not prepared yet"
-    mark = f", fingerprint {plan.data_fingerprint[:12]}" if plan.data_fingerprint else ""
-    lines += [
-        f"run root   {request.root} ({len(plan.cells)} cells planned)",
-        f"model      {config.model.variant} from {config.model.checkpoint}{_absent(config)}",
-        f"data       {config.data.coco_root}: {counts}{mark}",
-        f"training   profile {methods[0].profile}: {config.training.epochs} epochs at {config.training.imgsz} px, "
-        f"batch {config.training.batch}, learning rate {config.training.lr0}, device {config.training.device}",
-        f"weights    {key.bits} bits {key.granularity}, {key.init} scales, policy {key.policy}"
-        if key.bits != 32
-        else "weights    floating point",
-        f"methods    {names}; seeds {', '.join(map(str, request.seeds))}; {request.trajectory} trajectory",
-        *_arms(runs),
-        f"estimate   {_estimate(request, runs, images)}",
-    ]
-    return "\n".join(lines)
-
-
-def _arms(runs: list[Trajectory]) -> list[str]:
-    """Which rows come from which training run, where there are several per seed."""
-    arms = {run.arm: ", ".join(m.config.method.name for m in run.methods) for run in runs}
-    return [f"  {arm}: {names}" for arm, names in arms.items()] if len(arms) > 1 else []
-
-
-def _absent(config: Config) -> str:
-    """What happens where the starting weights are not there."""
-    if Path(config.model.checkpoint).is_file():
-        return ""
-    return " (not there: made first)" if config.demo else " (not there: fetched from Ultralytics, or an error)"
-
-
-def _estimate(request: Request, runs: list[Trajectory], images: tuple[int, int] | None) -> str:
-    """Of the epochs that are left to train."""
-    left = [
-        r.methods[0].config.training.epochs - _epochs(Root(request.root), r) * (request.resume != "never") for r in runs
-    ]
-    text = f"{sum(n > 0 for n in left)} of {len(runs)} training runs have epochs left"
-    guesses = [seconds_per_epoch(r.methods[0].config, *images, len(r.series)) if images else None for r in runs]
-    if any(guess is None for guess in guesses):
-        return f"{text}; time is known after the first epoch"
-    total = sum(g * n + START_UP for g, n in zip(guesses, left, strict=True) if g and n > 0)
-    return f"{text}, roughly {spell(total)}; refreshed after the first epoch"
-
-
-def _epochs(root: Root, run: Trajectory) -> int:
-    return epochs_done(root, cells_from(run)[0])
-
-
-def cells_from(run: Trajectory) -> list[Cell]:
-    """The rows of a training run, as the plan holds them."""
-    return [
-        Cell(
-            variant=run.variant,
-            method=m.config.method.name,
-            weights=m.config.method.weights,
-            correction=m.config.method.correction,
-            arm=run.arm,
-            seed=run.seed,
-        )
-        for m in run.methods
-    ]
-
-
 def resolve_rows(request: Request) -> list[Resolved]:
     """The configuration of each method asked for.
 
@@ -152,8 +82,12 @@ def resolve_rows(request: Request) -> list[Resolved]:
     return methods
 
 
-def run_stage(request: Request) -> int:
+def run_stage(request: Request, shown: Board | None = None) -> int:
     """Do what a ladder task was asked for; returns its exit code.
+
+    Args:
+        request: what was asked for.
+        shown: where progress goes; a board of its own without one.
 
     Raises:
         LadderError: before the first cell, or for a reason that every cell shares.
@@ -183,7 +117,10 @@ def run_stage(request: Request) -> int:
             demo_weights(request, Path(config.model.checkpoint))
         checkpoint = starting_checkpoint(config, root, fingerprint, say)
         qat_artifacts.write(root.plan, plan, created_by="qat-ladder 0.1.0")
-        faults = _train_all(request, root, runs, dataset=root.data(fingerprint), checkpoint=checkpoint)
+        with nullcontext(shown) if shown else board(board_rows(root, runs), plain=request.plain) as progress:
+            faults = _train_all(
+                request, root, runs, dataset=root.data(fingerprint), checkpoint=checkpoint, shown=progress
+            )
         if summaries(root):  # none where every run failed before it had anything to sum up
             print(compare(root))
     for fault in faults:
@@ -191,7 +128,20 @@ def run_stage(request: Request) -> int:
     return Exit.CELL_FAILED if faults else Exit.OK
 
 
-def _train_all(request: Request, root: Root, runs: list[Trajectory], *, dataset: Path, checkpoint: str) -> list[str]:
+def board_rows(root: Root, runs: Iterable[Trajectory]) -> dict[Path, tuple[str, int]]:
+    """Name and epochs of training runs by their folders, as a board shows them."""
+    return {
+        root.trajectory(run.variant, run.arm, run.seed): (
+            f"{run.variant}/{run.arm}/seed{run.seed}",
+            run.methods[0].config.training.epochs,
+        )
+        for run in runs
+    }
+
+
+def _train_all(
+    request: Request, root: Root, runs: list[Trajectory], *, dataset: Path, checkpoint: str, shown: Board
+) -> list[str]:
     """Every training run and its rows; returns what went wrong, a line each.
 
     Raises:
@@ -200,14 +150,29 @@ def _train_all(request: Request, root: Root, runs: list[Trajectory], *, dataset:
     clock, faults = Clock(len(runs)), []
     resume = "never" if request.resume == "never" else "auto"  # "must" was settled by the plan
     for trajectory in runs:
+        folder = root.trajectory(trajectory.variant, trajectory.arm, trajectory.seed)
+        shown.move(folder, "training")
         try:
-            code = train(trajectory, root, dataset=dataset, checkpoint=checkpoint, resume=resume, clock=clock)
+            ended = train(
+                trajectory,
+                root,
+                dataset=dataset,
+                checkpoint=checkpoint,
+                resume=resume,
+                clock=clock,
+                board=shown,
+                stop_doomed=request.stop_doomed,
+            )
         except LadderError as error:
+            shown.move(folder, "failed")
             if not request.keep_going or error.code in (Exit.INTERRUPTED, Exit.TERMINATED):
                 raise
             faults.append(str(error))
             continue
-        faults += finish(trajectory, root, code)
+        shown.move(folder, "finishing")
+        found = finish(trajectory, root, ended, shown)
+        shown.move(folder, "stopped" if ended.stopped else "failed" if found else "done")
+        faults += found
     return faults
 
 

@@ -11,7 +11,7 @@ from qat_ladder.layout import Root
 from qat_ladder.locking import holder
 from qat_ladder.plan import Cell, Plan, read_plan
 
-State = Literal["done", "interrupted", "failed", "waiting"]
+State = Literal["done", "interrupted", "failed", "stopped", "waiting"]
 
 
 @attrs.frozen(kw_only=True)
@@ -26,6 +26,7 @@ class _Summary:
 
     status: str
     metrics: _Metrics
+    error: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -76,6 +77,10 @@ def _state(root: Root, cell: Cell) -> tuple[State, float | None, str]:
         view = qat_artifacts.read_view(summary, _Summary)
         if view.status.startswith("completed"):
             return "done", view.metrics.final_value, "nothing to do"
+        # What a run that goes on again has left behind is older than its lines.
+        stopped = f"stopped: doomed after epoch {epochs_done(root, cell)} "
+        if view.error is not None and view.error.startswith(stopped):
+            return "stopped", None, view.error.removeprefix("stopped: ")
     if not (run / "run.json").exists():
         return "waiting", None, "not trained yet"
     trained = qat_artifacts.read_view(run / "run.json", _Run).status

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import attrs
+
 import qat_artifacts
 from qat_artifacts import Exit
 from qat_ladder.campaign.file import Campaign
@@ -16,8 +18,9 @@ from qat_ladder.errors import ConfigError, LadderError
 from qat_ladder.estimate import spell
 from qat_ladder.launch import say
 from qat_ladder.layout import Root
+from qat_ladder.live import Board, board
 from qat_ladder.locking import held
-from qat_ladder.stage import run_stage
+from qat_ladder.stage import board_rows, run_stage
 
 RECORD = "campaign.json"
 _STOPPED = (Exit.INTERRUPTED, Exit.TERMINATED)
@@ -40,6 +43,8 @@ def run_campaign(
     *,
     project: Path,
     root: Path,
+    stop_doomed: bool = False,
+    plain: bool = False,
     now: Callable[[], float] = time.monotonic,
 ) -> int:
     """Train what is not done, in the order of `in_order`, each unit as a stage of the ladder in its block's run root.
@@ -51,6 +56,8 @@ def run_campaign(
         campaign: as it is run, with the budget of this call.
         project: the folder that holds configs/.
         root: of the campaign; blocks lie below it.
+        stop_doomed: end training runs whose signs of collapse stand; see `qat_ladder.doomed`.
+        plain: lines instead of a live table.
         now: seconds of a clock.
 
     Returns:
@@ -69,27 +76,27 @@ def run_campaign(
         left_out: list[str] = []
         faults: dict[str, str] = {}
         hopeless: set[tuple[str, str]] = set()  # arms of blocks, after a fault that their other seeds share
-        for number, unit in enumerate(waiting, start=1):
-            arm = unit.block, unit.run.arm
-            if arm in hopeless:
-                faults[unit.name] = "not tried, for the fault above"
-                continue
-            left = None if budget is None else budget * 3600 - (now() - started)
-            if left is not None and not _fits(unit, blocks, left):
-                left_out.append(unit.name)
-                continue
-            say(f"\n[{number} of {len(waiting)}] {unit.name}: {', '.join(unit.request.methods)}{_clock(left)}")
-            try:
-                code = _work_on(unit)
-            except (LadderError, qat_artifacts.ArtifactError) as error:
-                if isinstance(error, LadderError) and error.code in _STOPPED:
-                    raise
-                faults[unit.name] = str(error)
-                hopeless.add(arm)
-            else:
-                if code:
-                    log = unit.root.trajectory(unit.run.variant, unit.run.arm, unit.run.seed) / "log.txt"
-                    faults[unit.name] = f"a row failed; see {log}"
+        with board(_board_rows(waiting), plain=plain) as shown:
+            for number, unit in enumerate(waiting, start=1):
+                arm = unit.block, unit.run.arm
+                if arm in hopeless:
+                    faults[unit.name] = "not tried, for the fault above"
+                    continue
+                left = None if budget is None else budget * 3600 - (now() - started)
+                if left is not None and not _fits(unit, blocks, left):
+                    left_out.append(unit.name)
+                    continue
+                say(f"\n[{number} of {len(waiting)}] {unit.name}: {', '.join(unit.request.methods)}{_clock(left)}")
+                try:
+                    code = _work_on(unit, shown, stop_doomed=stop_doomed)
+                except (LadderError, qat_artifacts.ArtifactError) as error:
+                    if isinstance(error, LadderError) and error.code in _STOPPED:
+                        raise
+                    faults[unit.name] = str(error)
+                    hopeless.add(arm)
+                else:
+                    if code:
+                        faults[unit.name] = _fault(unit)
     return _conclude(blocks, left_out, faults, budget)
 
 
@@ -103,10 +110,27 @@ def _clock(left: float | None) -> str:
     return "" if left is None else f"; {spell(left)} of the budget left"
 
 
-def _work_on(unit: Unit) -> int:
+def _board_rows(units: Sequence[Unit]) -> dict[Path, tuple[str, int]]:
+    """Training runs by their folders; blocks may have runs of one name."""
+    return {
+        folder: (f"{unit.block} {name}", epochs)
+        for unit in units
+        for folder, (name, epochs) in board_rows(unit.root, [unit.run]).items()
+    }
+
+
+def _work_on(unit: Unit, shown: Board, *, stop_doomed: bool) -> int:
     """The stage; its table goes to stderr, for stdout is the campaign's."""
     with contextlib.redirect_stdout(sys.stderr):
-        return run_stage(unit.request)
+        return run_stage(attrs.evolve(unit.request, stop_doomed=stop_doomed), shown)
+
+
+def _fault(unit: Unit) -> str:
+    stopped = next((row.reason for row in unit.rows() if row.state == "stopped"), None)
+    if stopped:
+        return f"stopped: {stopped}"
+    log = unit.root.trajectory(unit.run.variant, unit.run.arm, unit.run.seed) / "log.txt"
+    return f"a row failed; see {log}"
 
 
 def _conclude(blocks: Sequence[Opened], left_out: list[str], faults: dict[str, str], budget: float | None) -> int:

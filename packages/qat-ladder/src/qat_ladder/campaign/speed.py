@@ -9,9 +9,9 @@ import attrs
 
 import qat_artifacts
 from qat_ladder.campaign.units import Opened, Unit
+from qat_ladder.cells import cells_from
 from qat_ladder.compose import Resolved
 from qat_ladder.estimate import START_UP, seconds_per_epoch, work
-from qat_ladder.stage import cells_from
 from qat_ladder.status import epochs_done
 
 # Bytes of one set of fp32 weights with its buffers. A run keeps two, each correction one more.

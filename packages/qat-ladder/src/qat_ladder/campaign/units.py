@@ -9,7 +9,7 @@ import attrs
 import tomli_w
 
 from qat_ladder.campaign.file import Block, Campaign
-from qat_ladder.cells import Trajectory
+from qat_ladder.cells import Trajectory, cells_from
 from qat_ladder.compose import Resolved, flatten, parse_setting
 from qat_ladder.dataset import image_counts
 from qat_ladder.errors import ConfigError
@@ -17,7 +17,7 @@ from qat_ladder.estimate import work
 from qat_ladder.flags import Request
 from qat_ladder.layout import Root
 from qat_ladder.plan import Plan, Value, arm_of, binding_plan, extend, make_plan
-from qat_ladder.stage import cells_from, check_series, resolve_rows, trajectories
+from qat_ladder.stage import check_series, resolve_rows, trajectories
 from qat_ladder.status import CellStatus, State, cell_status
 
 
@@ -48,7 +48,7 @@ class Unit:
     def state(self) -> State:
         """The state of a unit: done with its last row; otherwise the worst of its rows."""
         found = {row.state for row in self.rows()}
-        if found in ({"waiting"}, {"done"}):
+        if found in ({"waiting"}, {"done"}, {"stopped"}):
             return found.pop()
         return "failed" if "failed" in found else "interrupted"
 

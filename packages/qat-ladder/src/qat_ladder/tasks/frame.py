@@ -29,6 +29,8 @@ HELP = {
     "root": "Run root; one root holds one plan, later calls extend it.",
     "resume": "auto continues what was cut off, never starts over, must takes no new cell.",
     "keep-going": "Go on with other cells after a fault that all may share.",
+    "stop-doomed": "End a training run whose signs of collapse stand for 2 epochs; without the flag it goes on again.",
+    "plain": "Lines instead of the live table, as where stderr is no terminal.",
     "trajectory": "shared: one run per seed gives all rows; separate: a run per row.",
     "dry-run": "Print plan, cells with their state, and estimate; start and write nothing.",
     "config": "A TOML file of keys; may be repeated.",
@@ -90,6 +92,8 @@ def request(variant: str, **flags: Any) -> "Request":
         trajectory=cast(Any, choice("--trajectory", flags.get("trajectory", "shared"), ("shared", "separate"))),
         dry_run=flags.get("dry_run", False),
         keep_going=flags.get("keep_going", False),
+        stop_doomed=flags.get("stop_doomed", False),
+        plain=flags.get("plain", False),
         config=tuple(flags.get("config") or ()),
         settings=tuple(flags.get("set") or ()),
     )

@@ -35,6 +35,8 @@ def rung(variant: str, name: str, text: str, rows: str = ROWS) -> Any:
         trajectory: str = "shared",
         dry_run: bool = False,
         keep_going: bool = False,
+        stop_doomed: bool = False,
+        plain: bool = False,
         config: Any = None,
         set: Any = None,
     ) -> None:
@@ -74,6 +76,8 @@ def gated(  # noqa: PLR0917  # invoke makes a flag of every parameter
     trajectory: str = "shared",
     dry_run: bool = False,
     keep_going: bool = False,
+    stop_doomed: bool = False,
+    plain: bool = False,
     gate_root: str = "",
     gate_summaries: str = "",
     override_gate: str = "",

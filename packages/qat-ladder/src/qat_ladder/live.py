@@ -1,0 +1,202 @@
+"""Progress of a ladder's training runs: one live table on a terminal, plain lines everywhere else.
+
+The table reads what training writes anyway, metrics.jsonl, once an epoch. Nothing is asked of the training process, and
+no thread is started here (children are forked, see `launch.stream`): the table is drawn between the child's lines and
+once a second while there are none, which is also when it takes on a new size of the terminal.
+"""
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+from rich import box
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+import qat_artifacts
+from qat_ladder.estimate import spell
+from qat_ladder.launch import is_epoch, say
+
+State = Literal["waiting", "training", "finishing", "done", "failed", "stopped", "interrupted"]
+
+_STYLES = {"training": "bold cyan", "finishing": "cyan", "done": "green", "failed": "bold red", "stopped": "yellow"}
+_NARROWEST = {"state": 8, "epoch": 5, "raw": 6, "ema": 6}
+_FRAME = 5  # lines of the terminal that are no row: header, rule, caption, prompt
+_PAUSE = 1.0  # seconds between two frames
+
+
+class Board:
+    """Where progress is shown; this one prints lines as they come."""
+
+    def show(self, line: str) -> None:
+        """A line of a training process."""
+        say(line)
+
+    def tick(self) -> None:
+        """Time has passed."""
+
+    def move(self, folder: Path, state: State) -> None:
+        """The training run in `folder` is in another state."""
+
+
+@attrs.define(kw_only=True)
+class _Run:
+    """One row: what is known of a training run. `epochs` are those planned, `lines` those that ended."""
+
+    name: str
+    folder: Path
+    epochs: int
+    state: State = "waiting"
+    lines: list[dict[str, Any]] = attrs.field(factory=list)
+    stamp: int = 0  # of the file when it was read, in nanoseconds
+
+    def read(self) -> None:
+        """Take in the epochs that ended since the last reading."""
+        path = self.folder / "metrics.jsonl"
+        with contextlib.suppress(OSError):
+            stamp = path.stat().st_mtime_ns
+            if stamp == self.stamp:
+                return
+            written = path.read_bytes().splitlines()
+            if len(written) < len(self.lines):  # the run was started over
+                self.lines.clear()
+            self.lines += [qat_artifacts.loads(line) for line in written[len(self.lines) :]]
+            self.stamp = stamp
+
+    def cells(self) -> tuple[str | Text, ...]:
+        """The texts of its columns."""
+        last = self.lines[-1] if self.lines else {}
+        return (
+            self.name,
+            Text(self.state, style=_STYLES.get(self.state, "dim")),
+            f"{len(self.lines)}/{self.epochs}",
+            _metric(last, "raw"),
+            _metric(last, "ema"),
+            self._best(),
+            self._left(),
+            self._events(),
+        )
+
+    def _best(self) -> str:
+        found = [(point["map50_95"], -i, name) for i, name, point in self._points()]
+        if not found:
+            return ""
+        value, epoch, name = max(found)
+        return f"{value:.4f} {name} @{-epoch}"
+
+    def _points(self) -> Iterator[tuple[int, str, dict[str, Any]]]:
+        for number, line in enumerate(self.lines, start=1):
+            yield from ((number, name, line[name]) for name in ("raw", "ema") if line.get(name))
+
+    def _left(self) -> str:
+        """By the mean of the epochs that ended, less what the one at work has taken so far."""
+        if self.state != "training" or not self.lines:
+            return ""
+        mean = sum(line["seconds"] for line in self.lines) / len(self.lines)
+        begun = min(time.time() - self.stamp / 1e9, mean)
+        return spell(max(0.0, mean * (self.epochs - len(self.lines)) - begun))
+
+    def _events(self) -> str:
+        kinds = [event["kind"] for line in self.lines for event in line["events"]]
+        return f"{len(kinds)}, last {kinds[-1]}" if kinds else ""
+
+
+def _metric(line: Mapping[str, Any], series: str) -> str:
+    if series not in line:
+        return ""
+    return f"{line[series]['map50_95']:.4f}" if line[series] else "-"
+
+
+class LiveTable(Board):
+    """A table that is redrawn in place; other lines go above it, and its last state stays on the screen."""
+
+    def __init__(self, console: Console, runs: Mapping[Path, tuple[str, int]]) -> None:
+        """Show these runs, nothing drawn yet.
+
+        Args:
+            console: an interactive one, on stderr.
+            runs: name and number of epochs of each training run, by its folder, in the order of work.
+        """
+        self._console = console
+        self._runs = {folder: _Run(name=name, folder=folder, epochs=n) for folder, (name, n) in runs.items()}
+        self._at = 0  # place of the run that changed last
+        self._whole = False
+        self._drawn = 0.0
+        # stdout is not taken over: it may be a pipe, and holds results only.
+        self._live = Live(
+            get_renderable=self._table, console=console, auto_refresh=False, redirect_stdout=False, transient=False
+        )
+
+    def __enter__(self) -> "LiveTable":
+        for run in self._runs.values():
+            run.read()
+        self._live.start(refresh=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for run in self._runs.values():
+            run.read()
+            if run.state in ("training", "finishing"):
+                run.state = "interrupted"
+        self._whole = True
+        self._live.stop()
+
+    def show(self, line: str) -> None:
+        """Epochs are in the table; anything else is printed above it."""
+        if is_epoch(line):
+            self._draw()
+        else:
+            say(line)
+
+    def tick(self) -> None:
+        """Draw, if the last frame is old enough."""
+        if time.monotonic() - self._drawn >= _PAUSE:
+            self._draw()
+
+    def move(self, folder: Path, state: State) -> None:
+        """Show the new state at once."""
+        self._runs[folder].state = state
+        self._at = list(self._runs).index(folder)
+        self._draw()
+
+    def _draw(self) -> None:
+        list(self._runs.values())[self._at].read()
+        self._live.refresh()
+        self._drawn = time.monotonic()
+
+    def _table(self) -> Table:
+        runs = list(self._runs.values())
+        room = len(runs) if self._whole else max(1, self._console.height - _FRAME)
+        first = max(0, min(self._at - room // 2, len(runs) - room))
+        shown = runs[first : first + room]
+        hidden = [f"{n} {where}" for n, where in ((first, "above"), (len(runs) - first - len(shown), "below")) if n]
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=", ".join(hidden) or None, caption_justify="left")
+        for name in ("training run", "state", "epoch", "raw", "ema", "best", "left", "events"):
+            narrowest = _NARROWEST.get(name)  # of the columns that a narrow terminal cuts last
+            table.add_column(name, no_wrap=True, overflow="ellipsis", min_width=narrowest)
+        for run in shown:
+            table.add_row(*run.cells())
+        return table
+
+
+@contextlib.contextmanager
+def board(runs: Mapping[Path, tuple[str, int]], *, plain: bool) -> Iterator[Board]:
+    """The table where stderr is a terminal that can redraw (rich decides, by TERM and TTY_*), otherwise lines.
+
+    Args:
+        runs: as of `LiveTable`.
+        plain: lines in any case.
+    """
+    console = Console(stderr=True)
+    # FORCE_COLOR makes rich take a pipe for a terminal: colours, maybe, but no redrawing.
+    if plain or not sys.stderr.isatty() or not console.is_interactive:
+        yield Board()
+        return
+    with LiveTable(console, runs) as table:
+        yield table
