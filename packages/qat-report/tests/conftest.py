@@ -2,6 +2,7 @@ import copy
 import hashlib
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -212,6 +213,26 @@ class Pages:
     @property
     def html(self):
         return comparison_html(self.contents)
+
+
+@pytest.fixture
+def shown(tmp_path):
+    """A page as a browser without JavaScript makes it: its DOM on stdout, what it complains of on stderr."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    browser = next((found for name in names if (found := shutil.which(name))), None)
+    if browser is None:
+        pytest.skip("no chromium on this machine")
+    profile = tmp_path / "profile"
+    (profile / "Default").mkdir(parents=True)
+    off = {"profile": {"default_content_setting_values": {"javascript": 2}}}
+    (profile / "Default/Preferences").write_text(json.dumps(off), encoding="utf-8")
+
+    def show(page):
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", "--enable-logging=stderr"]
+        command = [browser, *flags, "--dump-dom", page.as_uri()]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+
+    return show
 
 
 @pytest.fixture

@@ -234,3 +234,15 @@ def test_pictures_that_the_page_does_not_hold_are_counted_and_linked(traced, pag
     assert html.count("<img ") == 1
     assert "One picture per variant, three at most; 1 more under" in html
     assert re.findall(r'<a href="(\w+)/pictures.jpg">', html) == ["raw", "corrected"]
+
+
+@pytest.mark.slow
+def test_policy_lets_a_browser_show_the_picture_in_the_page_and_none_beside_it(shown, pictured, tmp_path):
+    html = pictured().html
+    page = tmp_path / "root/page.html"
+    page.write_text(html, encoding="utf-8")
+    done = shown(page)
+    assert done.stdout.count('<img src="data:image/jpeg;base64,') == 1
+    assert "Content Security Policy" not in done.stderr
+    page.write_text(html.replace("</main>", '<img src="exports/pictures.jpg"></main>'), encoding="utf-8")
+    assert "Content Security Policy" in shown(page).stderr  # so the silence above means something

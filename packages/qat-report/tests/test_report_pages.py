@@ -2,8 +2,6 @@ import base64
 import hashlib
 import json
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -288,21 +286,7 @@ def test_page_of_sixty_runs_with_all_that_lies_behind_them_is_below_a_megabyte(t
 
 
 @pytest.mark.slow
-def test_browser_with_javascript_off_shows_verdict_tables_and_plots(ladder, hostile, tmp_path):
-    names = ("chromium", "chromium-browser", "google-chrome")
-    browser = next((found for name in names if (found := shutil.which(name))), None)
-    if browser is None:
-        pytest.skip("no chromium on this machine")
-    profile = tmp_path / "profile"
-    (profile / "Default").mkdir(parents=True)
-    off = {"profile": {"default_content_setting_values": {"javascript": 2}}}
-    (profile / "Default/Preferences").write_text(json.dumps(off), encoding="utf-8")
-
-    def shown(page):
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", "--enable-logging=stderr"]
-        command = [browser, *flags, "--dump-dom", page.as_uri()]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-
+def test_browser_with_javascript_off_shows_verdict_tables_and_plots(shown, ladder, hostile, tmp_path):
     probe = tmp_path / "probe.html"
     probe.write_text(
         "<p id=a>off</p><script>document.getElementById('a').textContent = 'on'</script>", encoding="utf-8"
