@@ -1,7 +1,10 @@
 """A tiny data set drawn on the spot, and random weights: the tests need this package and nothing else."""
 
+import json
 import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ import qat_artifacts  # noqa: E402  # after the environment: Ultralytics reads i
 from qat_train.spec import DataKey, EmaKey, ModelKey, QuantizationKey, RunKey, RunSpec, TrainingKey  # noqa: E402
 
 CLASSES = ("disc", "square")
+IDS = {"images": [40, 7, 900, 31], "categories": [3, 18]}  # as COCO has them: without order, with gaps
 
 
 def draw_dataset(root: Path, *, train: int = 8, val: int = 4, size: int = 64) -> Path:
@@ -62,6 +66,16 @@ def draw_dataset(root: Path, *, train: int = 8, val: int = 4, size: int = 64) ->
     }
     qat_artifacts.write_text(root / "dataset.json", qat_artifacts.dumps(body))
     return root / "dataset.json"
+
+
+def write_identifiers(dataset):
+    """What `qat-data prepare` would say of ids in a drawn data set."""
+    body = json.loads(dataset.read_text())
+    body["source"] = {"format": "coco"}
+    for entry, category in zip(body["classes"], IDS["categories"], strict=True):
+        entry["category_id"] = category
+    body["val"]["files"] = [{"image_id": str(i), "file_name": f"{n}.jpg"} for n, i in enumerate(IDS["images"])]
+    dataset.write_text(json.dumps(body))
 
 
 @pytest.fixture(scope="session")
@@ -125,3 +139,46 @@ def shared_weights():
     if not folder.is_dir():
         pytest.skip(f"no checkpoints in {folder}; set QAT_TEST_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A completed run of one epoch whose random weights detect something, and its data set."""
+    import torch
+    from ultralytics.nn.tasks import DetectionModel
+
+    from qat_train.detector import save_pt
+    from qat_train.runner import execute
+
+    from .exported import settle_statistics
+
+    folder = tmp_path_factory.mktemp("export")
+    dataset = draw_dataset(folder / "data")
+    write_identifiers(dataset)
+    torch.manual_seed(0)
+    model = DetectionModel("yolov10n.yaml", nc=len(CLASSES), verbose=False)
+    model.names = dict(enumerate(CLASSES))
+    settle_statistics(model, torch.rand(8, 3, 64, 64))
+    for level in model.model[-1].one2one_cv3:
+        level[-1].bias.data.uniform_(-3.0, -1.0)
+    save_pt(model, folder / "random.pt", train_arguments={"imgsz": 64, "task": "detect"})
+    spec = RunSpec(
+        run=RunKey(run_id="tiny/seed0", trajectory_id="tiny/seed0", seed=0),
+        model=ModelKey(variant="yolo10n", checkpoint=str(folder / "random.pt")),
+        data=DataKey(dataset=str(dataset)),
+        training=TrainingKey(epochs=1, imgsz=64, batch=4, lr0=1e-4, lrf=0.1, device="cpu"),
+    )
+    execute(spec, folder / "run", threads=THREADS, report=lambda record, epochs: None)
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def exported(finished, tmp_path_factory):
+    """(folder, standard output) of the command."""
+    out = tmp_path_factory.mktemp("files") / "export"
+    arguments = ["export", "--run", finished, "--method", "ema", "--out", out, "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "qat_train", *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return out, done.stdout

@@ -1,7 +1,11 @@
-"""Detectors whose export is hard to get right: random, with negative batch norm weights, of any width."""
+"""What tests of the export share: commands in this process, and detectors whose export is hard to get right (random,
+with negative batch norm weights, of any width).
+"""
 
 import torch
 
+import qat_artifacts
+from qat_train.cli import FAILURES, cli
 from qat_train.detector import (
     class_width,
     convolution_sites,
@@ -67,3 +71,8 @@ def describe(model):
         class_width=class_width(model),
         architecture=model.yaml,
     )
+
+
+def command(*arguments):
+    """Exit code of a command in this process."""
+    return qat_artifacts.run_command(lambda: cli.main([*map(str, arguments)], standalone_mode=False), FAILURES)

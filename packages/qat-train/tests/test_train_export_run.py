@@ -2,100 +2,47 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import attrs
 import numpy as np
 import onnx
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import qat_artifacts
 from qat_artifacts import Exit
-from qat_train.checkpoint import Checkpoint
-from qat_train.cli import FAILURES, cli
+from qat_train.checkpoint import Checkpoint, load_checkpoint
+from qat_train.cli import FAILURES
 from qat_train.correction_task import load as open_task
 from qat_train.dataset import read_data
+from qat_train.detector import set_head
 from qat_train.errors import InputError, NotProven, SpecError
+from qat_train.evaluator import hash_weights
 from qat_train.export.coco_results import read_identifiers
+from qat_train.export.detections import ImageDetections
 from qat_train.export.exporting import export_run
 from qat_train.export.folding import fold_detector
 from qat_train.export.graph import checked_bytes
 from qat_train.export.latency import measure_latency
 from qat_train.export.packed import read_packed
 from qat_train.export.parity import stored_weights
-from qat_train.export.record import Export
+from qat_train.export.pictures import write_pictures
+from qat_train.export.record import Export, Pictures, describe
 from qat_train.export.source import find_source
 from qat_train.export.verifying import verify_export
 from qat_train.metrics import read_metrics
 from qat_train.run import Run
 
-from .conftest import CLASSES, THREADS, draw_dataset
-from .exported import settle_statistics
-
-IDS = {"images": [40, 7, 900, 31], "categories": [3, 18]}  # as COCO has them: without order, with gaps
-
-
-def write_identifiers(dataset):
-    """What `qat-data prepare` would say of ids in a drawn data set."""
-    body = json.loads(dataset.read_text())
-    body["source"] = {"format": "coco"}
-    for entry, category in zip(body["classes"], IDS["categories"], strict=True):
-        entry["category_id"] = category
-    body["val"]["files"] = [{"image_id": str(i), "file_name": f"{n}.jpg"} for n, i in enumerate(IDS["images"])]
-    dataset.write_text(json.dumps(body))
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A completed run of one epoch whose random weights detect something, and its data set."""
-    from ultralytics.nn.tasks import DetectionModel
-
-    from qat_train.detector import save_pt
-    from qat_train.runner import execute
-    from qat_train.spec import DataKey, ModelKey, RunKey, RunSpec, TrainingKey
-
-    folder = tmp_path_factory.mktemp("export")
-    dataset = draw_dataset(folder / "data")
-    write_identifiers(dataset)
-    torch.manual_seed(0)
-    model = DetectionModel("yolov10n.yaml", nc=len(CLASSES), verbose=False)
-    model.names = dict(enumerate(CLASSES))
-    settle_statistics(model, torch.rand(8, 3, 64, 64))
-    for level in model.model[-1].one2one_cv3:
-        level[-1].bias.data.uniform_(-3.0, -1.0)
-    save_pt(model, folder / "random.pt", train_arguments={"imgsz": 64, "task": "detect"})
-    spec = RunSpec(
-        run=RunKey(run_id="tiny/seed0", trajectory_id="tiny/seed0", seed=0),
-        model=ModelKey(variant="yolo10n", checkpoint=str(folder / "random.pt")),
-        data=DataKey(dataset=str(dataset)),
-        training=TrainingKey(epochs=1, imgsz=64, batch=4, lr0=1e-4, lrf=0.1, device="cpu"),
-    )
-    execute(spec, folder / "run", threads=THREADS, report=lambda record, epochs: None)
-    return folder / "run"
+from .conftest import IDS, THREADS
+from .exported import command
+from .exported import describe as describe_network
 
 
 def run_export(run, out, **changes):
     options = {"method": "ema", "series": None, "qc": None, "dataset": None, "benchmark": False, "threads": THREADS}
     return export_run(run, out, **(options | changes))
-
-
-def command(*arguments):
-    """Exit code of a command in this process."""
-    return qat_artifacts.run_command(lambda: cli.main([*map(str, arguments)], standalone_mode=False), FAILURES)
-
-
-@pytest.fixture(scope="module")
-def exported(finished, tmp_path_factory):
-    """(folder, standard output) of the command."""
-    out = tmp_path_factory.mktemp("files") / "export"
-    arguments = ["export", "--run", finished, "--method", "ema", "--out", out, "--json"]
-    done = subprocess.run(
-        [sys.executable, "-m", "qat_train", *map(str, arguments)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return out, done.stdout
 
 
 @pytest.fixture
@@ -114,6 +61,7 @@ def test_standard_output_is_the_record_that_lies_beside_the_files(exported):
         "export.json",
         "model.onnx",
         "model.safetensors",
+        "pictures.jpg",
     ]
     schemas = {ref.schema for ref in qat_artifacts.read_header(out / "export.json").inputs}
     assert schemas == {"qat-train/run", "qat-train/checkpoint", "qat-data/dataset"}
@@ -147,37 +95,102 @@ def test_detections_have_the_original_ids_and_pixels(exported):
         assert 0.001 < row["score"] <= 1
 
 
-def test_ultralytics_predicts_with_the_file_unchanged(exported, finished, tmp_path, capfd):
-    image = finished.parent / "data" / "images" / "val" / "0.jpg"
-    code = command(
-        "predict",
-        "--model",
-        exported[0] / "model.onnx",
-        "--image",
-        image,
-        "--conf",
-        "0.05",
-        "--out",
-        tmp_path,
-        "--json",
+def test_pictures_hold_both_sides_of_the_first_images_with_their_counts(exported):
+    out = exported[0]
+    record = qat_artifacts.read(out / "export.json", Export)
+    pictures = record.pictures
+    assert (pictures.file, pictures.images) == ("pictures.jpg", ("0.jpg", "1.jpg", "2.jpg", "3.jpg"))
+    assert record.files_sha256["pictures.jpg"] == qat_artifacts.sha256_file(out / "pictures.jpg")
+    rows = json.loads((out / "detections.json").read_text())
+    shown = [sum(r["image_id"] == i and r["score"] > pictures.confidence for r in rows) for i in IDS["images"]]
+    assert list(pictures.int4) == shown
+    with Image.open(out / "pictures.jpg") as drawn:
+        assert drawn.format == "JPEG"
+        assert 600 < drawn.width <= 1200
+    assert (out / "pictures.jpg").stat().st_size <= 120_000
+    assert (
+        f"pictures.jpg: 4 images, {sum(pictures.fp32)} objects in FP32 and {sum(pictures.int4)} in INT4 from 0.25 on"
+        in describe(record)
     )
-    assert code == Exit.OK
-    (found,) = json.loads(capfd.readouterr().out)
-    expected = [r for r in json.loads((exported[0] / "detections.json").read_text()) if r["image_id"] == 40]
-    expected = sorted((r["score"] for r in expected if r["score"] > 0.05), reverse=True)
-    assert [o["score"] for o in found["objects"]] == pytest.approx(expected, abs=1e-4)
-    assert {o["name"] for o in found["objects"]} <= set(CLASSES)
-    assert (tmp_path / "0.jpg").is_file()
 
 
-def test_a_prediction_of_nothing_readable_is_refused(exported, tmp_path, capfd):
-    model = exported[0] / "model.onnx"
-    assert command("predict", "--model", model, "--image", tmp_path / "none.jpg") == Exit.INPUT
-    (tmp_path / "text.jpg").write_text("no image")
-    assert command("predict", "--model", model, "--image", tmp_path / "text.jpg") == Exit.INPUT
-    (tmp_path / "text.onnx").write_text("no model")
-    assert command("predict", "--model", tmp_path / "text.onnx", "--image", exported[0] / "model.onnx") == Exit.INPUT
-    assert f"error: {tmp_path / 'none.jpg'}: no such file" in capfd.readouterr().err
+def test_another_export_draws_the_same_bytes(exported, finished, tmp_path):
+    record = run_export(finished, tmp_path / "out")
+    first = qat_artifacts.read(exported[0] / "export.json", Export)
+    assert record.files_sha256 == first.files_sha256
+    assert record.pictures == first.pictures
+
+
+def drawn_by(finished, tmp_path, empty=()):
+    """What `write_pictures` makes of a data set in which some images have no object, for an export that finds none."""
+    shutil.copytree(finished.parent / "data", tmp_path / "data", ignore=shutil.ignore_patterns("*.cache"))
+    for name in empty:
+        (tmp_path / "data" / "labels" / "val" / f"{name}.txt").write_text("")
+    model, _ = load_checkpoint(finished / "checkpoint" / "checkpoint.json", "ema")
+    set_head(model)
+    names = [f"{i}.jpg" for i in (2, 0, 3, 1)]
+    rows = torch.zeros(1, 6)
+    images = [ImageDetections(name=n, shape=(64, 64), ratio_pad=((1, 1), (0, 0)), torch=rows, onnx=rows) for n in names]
+    data = tmp_path / "data" / "data.yaml"
+    return write_pictures(tmp_path / "p.jpg", model, images, order=names, about=describe_network(model), data_yaml=data)
+
+
+def test_images_without_objects_are_left_out_and_the_others_keep_their_order(finished, tmp_path):
+    found = drawn_by(finished, tmp_path, empty=(0,))
+    assert (found.file, found.images, found.int4) == ("p.jpg", ("2.jpg", "3.jpg", "1.jpg"), (0, 0, 0))
+
+
+def test_a_data_set_without_objects_has_no_pictures(finished, tmp_path):
+    with pytest.raises(InputError) as caught:
+        drawn_by(finished, tmp_path, empty=range(4))
+    assert str(caught.value) == f"{tmp_path}/data/data.yaml: no validation image has an object"
+
+
+def test_a_starting_checkpoint_that_is_gone_stops_no_export(moved, caplog):
+    path = moved / "run" / "run.json"
+    run = qat_artifacts.read(path, Run)
+    gone = attrs.evolve(run.model, checkpoint=str(moved / "gone.pt"))
+    qat_artifacts.write(path, attrs.evolve(run, model=gone))
+    out = moved / "out"
+    out.mkdir()
+    (out / "pictures.jpg").write_text("of an earlier export")
+    with caplog.at_level("WARNING"):
+        record = run_export(moved / "run", out, dataset=moved / "data")
+    assert record.proven
+    assert record.pictures is None
+    assert not (out / "pictures.jpg").exists()
+    assert (
+        f"no pictures.jpg: {moved / 'gone.pt'}: the checkpoint that tiny/seed0 started from is gone; put" in caplog.text
+    )
+    assert "pictures.jpg" not in describe(record)
+    assert verify_export(out) == record
+
+
+def test_pictures_that_were_changed_are_refused(copied):
+    (copied / "pictures.jpg").write_bytes(b"other")
+    assert refused(copied).startswith("/pictures.jpg: SHA-256 ")
+
+
+def test_counts_that_are_not_those_of_the_images_are_refused():
+    with pytest.raises(ValueError, match=r"^2 images, 1 and 2 counts$"):
+        Pictures(file="pictures.jpg", images=("a", "b"), confidence=0.25, fp32=(1,), int4=(1, 2))
+
+
+def test_weights_off_the_grid_exit_3(moved, capfd):
+    folder = moved / "run" / "checkpoint"
+    tensors = load_file(folder / "checkpoint.safetensors")
+    tensors["ema.model.1.conv.weight"][0, 0, 0, 0] = float("nan")
+    save_file(tensors, folder / "checkpoint.safetensors")
+    record = qat_artifacts.read(folder / "checkpoint.json", Checkpoint)
+    record = attrs.evolve(record, tensors_sha256=qat_artifacts.sha256_file(folder / "checkpoint.safetensors"))
+    qat_artifacts.write(folder / "checkpoint.json", record)
+    damaged, _ = load_checkpoint(folder / "checkpoint.json", "ema")
+    hashes = record.weights_sha256 | {"ema": hash_weights(damaged)}
+    qat_artifacts.write(folder / "checkpoint.json", attrs.evolve(record, weights_sha256=hashes))
+    options = ["--run", moved / "run", "--method", "ema", "--dataset", moved / "data", "--out", moved / "out"]
+    assert command("export", *options) == Exit.INPUT
+    assert "error: model.1.conv: the weight in use is off the 4-bit grid\n" in capfd.readouterr().err
+    assert not (moved / "out").exists()
 
 
 def test_exported_files_are_verified_by_each_other(exported, capfd):

@@ -12,7 +12,7 @@ from modelopt.torch.quantization.nn import (
 from torch import Tensor, nn
 
 from qat_train.detector import conv_kind
-from qat_train.errors import TrainError
+from qat_train.errors import InputError, TrainError
 from qat_train.quantizer import (
     SMALLEST_AMAX,
     amax_from_scale,
@@ -29,8 +29,8 @@ BACKEND = "qat-train"
 Granularity = Literal["per-channel", "per-tensor"]
 
 
-class OffGrid(TrainError):
-    """A model about to be evaluated, folded or exported does not use its quantized weights."""
+class OffGrid(InputError):
+    """A model about to be evaluated, folded or exported does not use its quantized weights (exit 3)."""
 
 
 def _backend(inputs: Tensor, quantizer: Any) -> Tensor:

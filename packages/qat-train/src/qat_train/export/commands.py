@@ -66,10 +66,15 @@ def verify_export(folder: Path, as_json: bool) -> None:
     "--image", "images", type=click.Path(path_type=Path), required=True, multiple=True, help="May be repeated."
 )
 @click.option("--conf", type=click.FloatRange(0, 1), default=0.25, show_default=True, help="Lowest score.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Draw the boxes into images here.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Draw both sides into pictures here.")
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    help="Floating-point checkpoint, a .pt file; without, the one that the exported run started from.",
+)
 @json_option
-def predict(model: Path, images: tuple[Path, ...], conf: float, out: Path | None, as_json: bool) -> None:
-    """Detect objects in images with an exported model, on ONNX Runtime.
+def predict(model: Path, images: tuple[Path, ...], conf: float, as_json: bool, **options: Any) -> None:
+    """Detect objects in images with an exported model, on ONNX Runtime, and with the FP32 checkpoint beside it.
 
     Example: qat-train predict --model runs/n-seed0/export/model.onnx --image photo.jpg --out drawn
     """
@@ -81,7 +86,7 @@ def predict(model: Path, images: tuple[Path, ...], conf: float, out: Path | None
         from qat_train.export.predicting import describe
         from qat_train.export.predicting import predict as detect
 
-        found = detect(model, images, confidence=conf, out=out)
+        found = detect(model, images, confidence=conf, **options)
     if as_json:
         click.echo(qat_artifacts.dumps([qat_artifacts.unstructure(prediction) for prediction in found]), nl=False)
     else:

@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,19 @@ from qat_train.environment import use_threads, versions
 from qat_train.errors import InputError, NotProven
 from qat_train.evaluator import hash_weights
 from qat_train.export.coco_results import coco_results, read_identifiers
-from qat_train.export.detections import detect_with_both, score
+from qat_train.export.detections import ImageDetections, detect_with_both, score
 from qat_train.export.folding import fold_detector
 from qat_train.export.graph import OPSET, checked_bytes, trace, with_weights
 from qat_train.export.latency import measure_latency
 from qat_train.export.network import About, Network
 from qat_train.export.packed import read_packed, write_packed
 from qat_train.export.parity import compare_codes, stored_weights
-from qat_train.export.record import Accuracy, Export, ExportedLayer, Files, Sizes, Tolerances, faults
+from qat_train.export.pictures import write_pictures
+from qat_train.export.record import Accuracy, Export, ExportedLayer, Files, Pictures, Sizes, Tolerances, faults
+from qat_train.export.reference import comparable_model, starting_detector
 from qat_train.export.source import Source, find_source
 from qat_train.preparation import require_all_images
-from qat_train.run import Series
+from qat_train.run import Run, Series
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +49,7 @@ def export_run(
     benchmark: bool,
     threads: int,
 ) -> Export:
-    """Write the packed checkpoint, the ONNX file, detections and export.json into `out`; the record comes last.
+    """Write packed checkpoint, ONNX file, detections, pictures and export.json into `out`; the record comes last.
 
     Args:
         run_dir: folder of a completed run.
@@ -92,7 +95,11 @@ def export_run(
         (files.detections_torch, coco_results(images, "torch", identifiers, imgsz=about.imgsz)),
     ):
         qat_artifacts.write_text(out / name, json.dumps(results, allow_nan=False) + "\n")
-    hashes = {name: qat_artifacts.sha256_file(out / name) for name in attrs.astuple(files)}
+    pictures = _pictures(
+        out / "pictures.jpg", source.run, images, order=tuple(identifiers.images), about=about, data=data
+    )
+    written_names = (*attrs.astuple(files), *([pictures.file] if pictures else []))
+    hashes = {name: qat_artifacts.sha256_file(out / name) for name in written_names}
     accuracy = Accuracy(
         torch=score(images, "torch", about, data.yaml, sha256=about.weights_sha256),
         onnx=score(images, "onnx", about, data.yaml, sha256=hashes[files.onnx]),
@@ -124,6 +131,7 @@ def export_run(
         proven=not against,
         sizes=_sizes(written, out / files.packed),
         latency=latency,
+        pictures=pictures,
         versions=versions("onnx", "onnxruntime", "safetensors"),
         seconds=time.monotonic() - started,
     )
@@ -148,6 +156,19 @@ def _data(source: Source, dataset: Path | None) -> PreparedData:
             f"{data.path}: data set {data.view.fingerprint[:12]}, the run used {source.run.dataset.fingerprint[:12]}"
         )
     return data
+
+
+def _pictures(
+    path: Path, run: Run, images: Sequence[ImageDetections], *, order: Sequence[str], about: About, data: PreparedData
+) -> Pictures | None:
+    """Both sides drawn; None, with a warning, where the floating-point side is not to be had: it is no proof."""
+    path.unlink(missing_ok=True)  # that of an earlier export
+    try:
+        start = comparable_model(starting_detector(run), run.model.checkpoint, about.names, max_det=about.max_det)
+        return write_pictures(path, start, images, order=order, about=about, data_yaml=data.yaml)
+    except InputError as error:
+        logger.warning("no %s: %s", path.name, error)
+        return None
 
 
 def _describe_network(model: Any, checkpoint: Checkpoint, source: Source, method: str) -> About:

@@ -123,14 +123,38 @@ class Files:
 
 
 @attrs.frozen(kw_only=True)
+class Pictures:
+    """What is drawn in `file`: a row for each image, detections of the starting checkpoint left, of the export right.
+
+    Attributes:
+        file: name beside export.json.
+        images: names of the images in the prepared data set, from top to bottom: its first ones with objects.
+        confidence: lowest score that is drawn, in [0, 1].
+        fp32: objects found in each image by the floating-point checkpoint that the run started from.
+        int4: likewise by the exported ONNX file.
+    """
+
+    file: str
+    images: tuple[str, ...] = attrs.field(validator=validators.min_len(1))
+    confidence: float = attrs.field(validator=[validators.ge(0), validators.le(1)])
+    fp32: tuple[int, ...] = attrs.field(validator=validators.deep_iterable(_count))
+    int4: tuple[int, ...] = attrs.field(validator=validators.deep_iterable(_count))
+
+    def __attrs_post_init__(self) -> None:
+        if not len(self.images) == len(self.fp32) == len(self.int4):
+            raise ValueError(f"{len(self.images)} images, {len(self.fp32)} and {len(self.int4)} counts")
+
+
+@attrs.frozen(kw_only=True)
 class Export:
     """The artifact qat-train/export. `dropped_layers` serve training alone (one2many branches).
 
-    `proven`: every code is kept, every detection selected, and every tolerance.
+    `proven`: every code is kept, every detection selected, and every tolerance. `pictures` (since 1.1) is None where
+    the checkpoint that the run started from could not be set beside the export.
     """
 
     SCHEMA: ClassVar[str] = "qat-train/export"
-    VERSION: ClassVar[str] = "1.0"
+    VERSION: ClassVar[str] = "1.1"
 
     run_id: str
     method: str
@@ -155,6 +179,7 @@ class Export:
     proven: bool
     sizes: Sizes
     latency: Latency | None
+    pictures: Pictures | None = None
     versions: dict[str, str]
     seconds: float
 
@@ -200,6 +225,11 @@ def describe(record: Export) -> str:
         f"(1/{sizes.onnx_fp32 / sizes.onnx_int4:.2f}), INT8 {sizes.onnx_int8}, FP16 {sizes.onnx_fp16}, "
         f"FP32 {sizes.onnx_fp32}",
     ]
+    if (pictures := record.pictures) is not None:
+        lines.append(
+            f"{pictures.file}: {len(pictures.images)} images, {sum(pictures.fp32)} objects in FP32 and "
+            f"{sum(pictures.int4)} in INT4 from {pictures.confidence} on"
+        )
     if negative := sum(layer.negative_scales for layer in record.layers):
         lines.append(f"{negative} channels have a negative scale: a runtime that demands positive ones refuses them")
     if (latency := record.latency) is not None:
