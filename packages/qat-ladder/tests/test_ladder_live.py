@@ -18,6 +18,9 @@ import time
 import pytest
 from rich.console import Console
 
+from qat_ladder import stage
+from qat_ladder.campaign import running
+from qat_ladder.campaign.file import Block, Campaign, Rows
 from qat_ladder.live import LiveTable
 
 NAME = "yolo10n/shared/seed0"
@@ -237,3 +240,45 @@ def test_run_without_a_number_shows_a_dash_and_one_that_starts_over_is_read_anew
         out.truncate(0)
         table.show("run: epoch 1/3  mAP50-95 raw -")
         assert "1/3" in plain(out)
+
+
+@pytest.mark.parametrize("text", ["{}\n", "{\n", '{"seconds": 1.0, "raw": {"map50_95": "high"}}\n', "\xff\n"])
+def test_lines_that_cannot_be_read_are_not_shown_and_stop_nothing(tmp_path, text):
+    (tmp_path / "metrics.jsonl").write_bytes(text.encode("latin-1"))
+    _, shown = drawn([tmp_path], height=15, working=0)
+    assert re.search(r"run 00 +training +0/3", shown)
+
+
+@pytest.fixture
+def tables(monkeypatch):
+    """Lets stages and campaigns draw their tables into a text, as if it were a terminal."""
+    out = io.StringIO()
+
+    def board(runs, *, plain):
+        assert not plain
+        return LiveTable(Console(file=out, force_terminal=True, width=140), runs)
+
+    monkeypatch.setattr(stage, "board", board)
+    monkeypatch.setattr(running, "board", board)
+    return lambda: [line.split()[:3] for line in plain(out).splitlines() if re.search(r"/seed\d +[a-z]+ +\d+/", line)]
+
+
+def test_stage_tells_its_table_what_becomes_of_every_run(products, request_for, tables):
+    products.behave({"seed1 --resume": 6})
+    assert stage.run_stage(request_for(methods=["baseline"])) == 6
+    shown = tables()
+    assert ["yolo10n/shared/seed0", "training", "0/10"] in shown
+    assert ["yolo10n/shared/seed0", "finishing", "0/10"] in shown
+    assert shown[-2:] == [["yolo10n/shared/seed0", "done", "0/10"], ["yolo10n/shared/seed1", "failed", "0/10"]]
+
+
+def test_campaign_has_one_table_over_all_its_blocks(products, project, tmp_path, tables):
+    rows = (Rows(methods=("baseline",), seeds=(0,), tier=1),)
+    products.standing([{"sign": "metric-fall", "epochs": 3, "text": "0.1"}])
+    blocks = tuple(Block(name=name, variant="yolo10n", rows=rows) for name in ("one", "two"))
+    campaign = Campaign(name="c", command=(), budget_hours=None, blocks=blocks)
+    assert running.run_campaign(campaign, project=project, root=tmp_path / "c", stop_doomed=True) == 6
+    shown = tables()
+    assert [row[:2] for row in shown[:2]] == [["one", "yolo10n/shared/seed0"], ["two", "yolo10n/shared/seed0"]]
+    assert [row[2] for row in shown[:2]] == ["waiting", "waiting"]
+    assert [row[2] for row in shown[-2:]] == ["stopped", "stopped"]

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import attrs
 from rich import box
@@ -45,6 +45,26 @@ class Board:
         """The training run in `folder` is in another state."""
 
 
+@attrs.frozen(kw_only=True)
+class _Point:
+    map50_95: float
+
+
+@attrs.frozen(kw_only=True)
+class _Event:
+    kind: str
+
+
+@attrs.frozen(kw_only=True)
+class _Epoch:
+    """What the table shows of a line of metrics.jsonl."""
+
+    seconds: float
+    raw: _Point | None = None
+    ema: _Point | None = None
+    events: tuple[_Event, ...] = ()
+
+
 @attrs.define(kw_only=True)
 class _Run:
     """One row: what is known of a training run. `epochs` are those planned, `lines` those that ended."""
@@ -53,64 +73,66 @@ class _Run:
     folder: Path
     epochs: int
     state: State = "waiting"
-    lines: list[dict[str, Any]] = attrs.field(factory=list)
+    lines: list[_Epoch] = attrs.field(factory=list)
     stamp: int = 0  # of the file when it was read, in nanoseconds
 
     def read(self) -> None:
-        """Take in the epochs that ended since the last reading."""
+        """Take in the epochs that ended since the last reading. What cannot be read is not shown; training goes on."""
         path = self.folder / "metrics.jsonl"
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError, qat_artifacts.ArtifactError):
             stamp = path.stat().st_mtime_ns
             if stamp == self.stamp:
                 return
             written = path.read_bytes().splitlines()
             if len(written) < len(self.lines):  # the run was started over
                 self.lines.clear()
-            self.lines += [qat_artifacts.loads(line) for line in written[len(self.lines) :]]
+            self.lines += [
+                qat_artifacts.structure(qat_artifacts.loads(line), _Epoch, source=str(path), strict=False)
+                for line in written[len(self.lines) :]
+            ]
             self.stamp = stamp
 
     def cells(self) -> tuple[str | Text, ...]:
         """The texts of its columns."""
-        last = self.lines[-1] if self.lines else {}
+        last = self.lines[-1] if self.lines else None
         return (
             self.name,
             Text(self.state, style=_STYLES.get(self.state, "dim")),
             f"{len(self.lines)}/{self.epochs}",
-            _metric(last, "raw"),
-            _metric(last, "ema"),
+            _metric(last.raw) if last else "",
+            _metric(last.ema) if last else "",
             self._best(),
             self._left(),
             self._events(),
         )
 
     def _best(self) -> str:
-        found = [(point["map50_95"], -i, name) for i, name, point in self._points()]
+        found = [(point.map50_95, -epoch, name) for epoch, name, point in self._points() if point]
         if not found:
             return ""
         value, epoch, name = max(found)
         return f"{value:.4f} {name} @{-epoch}"
 
-    def _points(self) -> Iterator[tuple[int, str, dict[str, Any]]]:
-        for number, line in enumerate(self.lines, start=1):
-            yield from ((number, name, line[name]) for name in ("raw", "ema") if line.get(name))
+    def _points(self) -> Iterator[tuple[int, str, _Point | None]]:
+        for epoch, line in enumerate(self.lines, start=1):
+            yield epoch, "raw", line.raw
+            yield epoch, "ema", line.ema
 
     def _left(self) -> str:
         """By the mean of the epochs that ended, less what the one at work has taken so far."""
         if self.state != "training" or not self.lines:
             return ""
-        mean = sum(line["seconds"] for line in self.lines) / len(self.lines)
+        mean = sum(line.seconds for line in self.lines) / len(self.lines)
         begun = min(time.time() - self.stamp / 1e9, mean)
         return spell(max(0.0, mean * (self.epochs - len(self.lines)) - begun))
 
     def _events(self) -> str:
-        kinds = [event["kind"] for line in self.lines for event in line["events"]]
+        kinds = [event.kind for line in self.lines for event in line.events]
         return f"{len(kinds)}, last {kinds[-1]}" if kinds else ""
 
 
-def _metric(line: Mapping[str, Any], series: str) -> str:
-    if series not in line:
-        return ""
-    return f"{line[series]['map50_95']:.4f}" if line[series] else "-"
+def _metric(point: _Point | None) -> str:
+    return f"{point.map50_95:.4f}" if point else "-"
 
 
 class LiveTable(Board):
