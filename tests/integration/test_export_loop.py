@@ -95,3 +95,21 @@ def test_files_are_as_small_as_claimed_and_verify(loop):
     assert 7 * sizes["packed"] <= sizes["onnx_fp32"]
     assert (folder / "export" / "model.onnx").stat().st_size == sizes["onnx_int4"]
     call("qat_train", "verify-export", "--export", folder / "export")
+
+
+def test_real_images_are_drawn_with_what_both_sides_find_and_most_of_it_is_the_same(loop):
+    folder, record = loop
+    pictures, path = record["pictures"], folder / "export" / "pictures.jpg"
+    assert len(pictures["images"]) == 4
+    assert min(sum(pictures["fp32"]), sum(pictures["int4"])) > 4
+    assert 20_000 < path.stat().st_size <= 120_000
+    image = folder / "data" / "images" / "val" / pictures["images"][0]
+    arguments = ["--model", folder / "export" / "model.onnx", "--image", image, "--out", folder / "drawn", "--json"]
+    (found,) = json.loads(call("qat_train", "predict", *arguments))
+    assert Path(found["against"]).parent == SHARED / "checkpoints"
+    # The evaluator resizes before it letterboxes and the predictor at once: a score at the limit may cross it.
+    for side in ("fp32", "int4"):
+        assert len(found[side]) == pytest.approx(pictures[side][0], abs=2)
+    pairing = found["pairing"]
+    assert len(pairing["matched"]) > len(pairing["only_fp32"])
+    assert Path(found["drawn"]).is_file()

@@ -7,6 +7,7 @@ import click
 
 import qat_artifacts
 from qat_train.environment import prepare_environment, quiet_stdout
+from qat_train.errors import SpecError
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 
@@ -93,4 +94,23 @@ def predict(model: Path, images: tuple[Path, ...], conf: float, as_json: bool, *
         click.echo(describe(found))
 
 
-COMMANDS: tuple[click.Command, ...] = (export, verify_export, predict)
+@click.command("compressed-tensors")
+@click.option("--export", "folder", type=click.Path(path_type=Path), required=True, help="Folder that export wrote.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the files.")
+def compressed_tensors(folder: Path, out: Path) -> None:
+    """Write an export's weights again as matrices in compressed-tensors' layout "pack-quantized".
+
+    Example: qat-train compressed-tensors --export runs/n-seed0/export --out runs/n-seed0/compressed-tensors
+    """
+    if out.resolve() == folder.resolve():
+        raise SpecError(f"--out {out}: is the export itself, whose model.safetensors would be replaced; name another")
+    prepare_environment()
+    with quiet_stdout():
+        from qat_train.export.pack_quantized import write_pack_quantized
+        from qat_train.export.packed import read_packed
+
+        write_pack_quantized(out, read_packed(folder / "model.safetensors"))
+    click.echo(str(out))
+
+
+COMMANDS: tuple[click.Command, ...] = (export, verify_export, predict, compressed_tensors)
