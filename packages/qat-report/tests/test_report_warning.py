@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qat_report import ReportError
-from qat_report.early_warning import DRIFT, FALL, LOSS, SWITCHED, SWITCHES, switch_share, watch, watch_run
+from qat_report.early_warning import watch, watch_run
 from qat_report.epochs import DriftView, EpochView, LayerSpread, OscillationView, TrackedTotal, read_epochs
 from qat_report.records import Event
+from qat_report.signs import DRIFT, FALL, LOSS, SWITCHED, SWITCHES, switch_share
 from qat_report.views import EvaluationPoint
 
 RECORDED = sorted((Path(__file__).parent / "fixtures/recorded").glob("*.jsonl"))

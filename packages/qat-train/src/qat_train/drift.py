@@ -30,7 +30,7 @@ class DriftMeter:
         self._model = model
         self._start = dict(_scales(model))
         self._before = self._start
-        self._variances = {name: norm.running_var.detach().clone() for name, norm in _norms(model)}
+        self._variances = {name: variance.detach().clone() for name, variance, _ in _variances(model)}
 
     def mark(self) -> None:
         """Let the scales be those of the epoch before: at its end, and when a state of that time was loaded."""
@@ -45,7 +45,7 @@ class DriftMeter:
             scale_since_before=_spread(_change(now[n], self._before[n]) for n in now) if moved else None,
             scale_since_start=_spread(_change(now[n], self._start[n]) for n in now) if moved else None,
             bn_variance=_spread(
-                _fold(norm.running_var, self._variances[name], norm.eps) for name, norm in _norms(self._model)
+                _fold(variance, self._variances[name], eps) for name, variance, eps in _variances(self._model)
             ),
         )
 
@@ -55,10 +55,11 @@ def _scales(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
         yield name, layer_scale(quantizer).detach().clone()
 
 
-def _norms(model: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:
+def _variances(model: nn.Module) -> Iterator[tuple[str, Tensor, float]]:
+    """(path, running variances, ε) of every batch norm that keeps statistics."""
     for name, module in model.named_modules():
         if isinstance(module, _BatchNorm) and module.running_var is not None:
-            yield name, module
+            yield name, module.running_var, module.eps
 
 
 def _change(now: Tensor, then: Tensor) -> float:
