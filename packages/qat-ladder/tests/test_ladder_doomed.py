@@ -16,6 +16,7 @@ from qat_ladder.stage import run_stage
 from qat_ladder.status import describe
 
 RECORDED = Path(__file__).parents[3] / "packages" / "qat-report" / "tests" / "fixtures"
+HEADER = {"version": "1.0", "created_by": "test 1", "inputs": []}
 STANDING = [{"sign": "metric-fall", "epochs": 3, "text": "0.1000, below 0.8 x the best before, 0.3000"}]
 
 
@@ -162,6 +163,38 @@ def test_doomed_run_is_ended_and_its_rows_say_so(products, request_for, tmp_path
     assert not any("--stopped" in call for call in calls)
 
 
+def test_run_that_lacks_its_end_alone_is_given_it(products, request_for, tmp_path):
+    request = request_for(seeds=[0], methods=["baseline"])
+    assert run_stage(request) == 0
+    run = tmp_path / "runs/trajectories/yolo10n/shared/seed0"
+    (run / "run.json").write_text(json.dumps({"schema": "qat-train/run", **HEADER, "status": "running"}))
+    epochs = request.resolve("baseline").config.training.epochs
+    (run / "metrics.jsonl").write_text("{}\n" * epochs)
+    products.standing(STANDING)
+    products.calls()
+    assert run_stage(attrs.evolve(request, stop_doomed=True)) == 0
+    calls = products.calls()
+    assert "qat-train run" in commands(calls)
+    assert not any("--stopped" in call for call in calls)
+
+
+def test_run_that_ends_while_it_is_asked_about_has_the_exit_code_of_its_end(products, request_for, monkeypatch):
+    products.standing(STANDING)
+    codes = []
+
+    def ends_badly(*_, **__):
+        codes.append(6)
+        if len(codes) == 1:
+            raise Doomed("raw metric-fall")
+        return 6
+
+    monkeypatch.setattr("qat_ladder.cells.stream", ends_badly)
+    monkeypatch.setattr("qat_ladder.cells.stoppable", lambda *_: False)
+    assert run_stage(request_for(seeds=[0], methods=["baseline"], stop_doomed=True)) == 6
+    assert len(codes) == 2
+    assert not any("--stopped" in call for call in products.calls())
+
+
 def test_run_is_not_asked_about_unless_wanted(products, request_for):
     products.standing([])
     run_stage(request_for(seeds=[0]))
@@ -189,9 +222,6 @@ def test_campaign_goes_on_after_a_doomed_run_and_says_what_stopped_it(products, 
         assert line in shown.err.splitlines()
     opened = open_blocks(campaign, project=project, root=tmp_path / "c")
     assert [unit.state() for unit in in_order(opened)] == ["stopped", "stopped"]
-
-
-HEADER = {"version": "1.0", "created_by": "test 1", "inputs": []}
 
 
 def test_status_says_what_stopped_a_row_until_it_goes_on(products, request_for, tmp_path):

@@ -8,7 +8,7 @@ import attrs
 import qat_artifacts
 from qat_artifacts import Exit
 from qat_ladder.compose import Resolved, render
-from qat_ladder.doomed import Doomed, Watch, signs, unfinished
+from qat_ladder.doomed import Doomed, Watch, signs, stoppable
 from qat_ladder.errors import LadderError
 from qat_ladder.estimate import Clock
 from qat_ladder.launch import call, error_in, failure, say, stream
@@ -128,8 +128,9 @@ def train(
         if doomed:
             doomed(line)
 
+    begun = resume != "never" and stoppable(out, config.training.epochs)
     try:
-        if doomed and resume != "never" and _has_epochs(out) and (text := signs(out, trajectory.series)):
+        if doomed and begun and (text := signs(out, trajectory.series)):
             raise Doomed(text)
         say(f"{name}: training, log in {log}")
         code = stream(
@@ -148,17 +149,16 @@ def train(
             tick=board.tick,
         )
     except Doomed as error:
+        if not stoppable(out, config.training.epochs):  # it ended, or all but, in the meantime: let it, and see how
+            return train(
+                trajectory, root, dataset=dataset, checkpoint=checkpoint, resume="auto", clock=clock, board=board
+            )
         clock.finished()
-        # One that ended in the meantime is whatever it ended as.
-        return Ended(code=Exit.CELL_FAILED, stopped=str(error)) if unfinished(out) else Ended()
+        return Ended(code=Exit.CELL_FAILED, stopped=str(error))
     clock.finished()
     if code in _FATAL:
         raise failure("qat-train", code, f"error: {error_in(log)} ({log})")
     return Ended(code=code)
-
-
-def _has_epochs(run: Path) -> bool:
-    return unfinished(run) and (run / "metrics.jsonl").exists()
 
 
 def _fresh(folder: Path, run: Path) -> bool:

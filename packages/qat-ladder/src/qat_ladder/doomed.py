@@ -4,9 +4,9 @@ The rule: at the end of an epoch, a sign of `qat-report warn` that is about eval
 in every series that the run validates, and has for two epochs in a row; for three where there is one series only. Raw
 weights at five to seven times the usual learning rate were seen to fall for one or two epochs and to recover: they say
 less than both series together. Averaged weights may hold where the raw ones fall, which is what they are for.
-Signs of the training as a whole
-(codes that switch, scales that move) come earlier and warn; they stop nothing, for averages held under them, too.
-The last epoch stops nothing either: the run is over. docs/results/early-warning.md has what the rule rests on.
+Signs of the training as a whole (codes that switch, scales that move) come earlier and warn; they stop nothing, for
+averages held under them, too. The last epoch stops nothing either: the run is over. docs/results/early-warning.md has
+what the rule rests on.
 """
 
 import json
@@ -36,10 +36,12 @@ class _Run:
     status: Literal["running", "completed", "failed"]
 
 
-def unfinished(folder: Path) -> bool:
-    """Whether a training run was begun there and is neither completed nor failed."""
-    file = folder / "run.json"
-    return file.exists() and qat_artifacts.read_view(file, _Run).status == "running"
+def stoppable(folder: Path, epochs: int) -> bool:
+    """Whether a training run lies there that has an epoch behind it and one before it; its end may still be missing."""
+    file, lines = folder / "run.json", folder / "metrics.jsonl"
+    if not (file.exists() and lines.exists() and qat_artifacts.read_view(file, _Run).status == "running"):
+        return False
+    return 0 < lines.read_bytes().count(b"\n") < epochs
 
 
 def signs(folder: Path, series: Sequence[str]) -> str | None:

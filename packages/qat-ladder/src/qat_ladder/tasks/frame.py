@@ -29,7 +29,7 @@ HELP = {
     "root": "Run root; one root holds one plan, later calls extend it.",
     "resume": "auto continues what was cut off, never starts over, must takes no new cell.",
     "keep-going": "Go on with other cells after a fault that all may share.",
-    "stop-doomed": "End a training run whose signs of collapse stand for 2 epochs; without the flag it goes on again.",
+    "stop-doomed": "End a training run whose evaluations have fallen; without the flag it goes on again.",
     "plain": "Lines instead of the live table, as where stderr is no terminal.",
     "trajectory": "shared: one run per seed gives all rows; separate: a run per row.",
     "dry-run": "Print plan, cells with their state, and estimate; start and write nothing.",
