@@ -249,6 +249,17 @@ def test_lines_that_cannot_be_read_are_not_shown_and_stop_nothing(tmp_path, text
     assert re.search(r"run 00 +training +0/3", shown)
 
 
+def test_brackets_are_no_markup(tmp_path):
+    event = {"epoch": 1, "kind": "[/odd]", "detail": ""}
+    line = {"epoch": 1, "seconds": 1.0, "raw": None, "ema": None, "events": [event]}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    out = io.StringIO()
+    with LiveTable(Console(file=out, force_terminal=True, width=120), {tmp_path: ("[bold]run", 3)}):
+        pass
+    assert "[bold]run" in plain(out)
+    assert "1, last [/odd]" in plain(out)
+
+
 @pytest.fixture
 def tables(monkeypatch):
     """Lets stages and campaigns draw their tables into a text, as if it were a terminal."""

@@ -203,7 +203,8 @@ class LiveTable(Board):
             narrowest = _NARROWEST.get(name)  # of the columns that a narrow terminal cuts last
             table.add_column(name, no_wrap=True, overflow="ellipsis", min_width=narrowest)
         for run in shown:
-            table.add_row(*run.cells())
+            # Text as it is: rich would take brackets in a name for its markup.
+            table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in run.cells()))
         return table
 
 
