@@ -88,6 +88,14 @@ def test_a_long_title_is_made_smaller():
     assert (np.asarray(drawn)[:10, 398 : 400 + GAP] == 255).all()
 
 
+def test_names_with_line_breaks_are_drawn_in_one_line():
+    found = FoundObject(name="do\ng", score=0.5, box=(50.0, 50.0, 150.0, 90.0))
+    broken = draw_row(grey(100, 200), [Half(title="INT4\nx", objects=[found])], ["do\ng"], width=400, height=400)
+    found = FoundObject(name="do g", score=0.5, box=(50.0, 50.0, 150.0, 90.0))
+    whole = draw_row(grey(100, 200), [Half(title="INT4 x", objects=[found])], ["do g"], width=400, height=400)
+    assert png(broken) == png(whole)
+
+
 def test_the_same_objects_give_the_same_bytes():
     made = [row(half(("cat", 50, 50, 150, 90))) for _ in range(2)]
     assert png(made[0]) == png(made[1])

@@ -97,10 +97,11 @@ def _draw_half(image: Image.Image, half: Half, names: Sequence[str], *, scale: f
     left = (width - image.width) // 2
     page.paste(image, (left, bar))
     draw = ImageDraw.Draw(page)
-    while draw.textlength(half.title, font) > width - 4 and size > 8:  # a long name of a file
+    title = _one_line(half.title)
+    while draw.textlength(title, font) > width - 4 and size > 8:  # a long name of a file
         size -= 1
         font = ImageFont.load_default(size)
-    draw.text((2, bar // 2), half.title, INK, font, anchor="lm")
+    draw.text((2, bar // 2), title, INK, font, anchor="lm")
     label_font = ImageFont.load_default(max(11, round(width / 50)))
     colour_of = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
     right, bottom = left + image.width - 1, page.height - 1
@@ -111,9 +112,14 @@ def _draw_half(image: Image.Image, half: Half, names: Sequence[str], *, scale: f
         draw.rectangle(box, outline=colour_of[found.name], width=2 * line if i in half.alone else line)
         corners.append(box[:2])
     for found, corner in reversed(list(zip(half.objects, corners, strict=True))):  # over the frames, the best on top
-        text = f"{found.name} {found.score:.2f}"
+        text = _one_line(f"{found.name} {found.score:.2f}")
         x1, y1, x2, y2 = draw.textbbox(corner, text, label_font, anchor="lb")
         shift, drop = max(0, left - x1) - max(0, x2 + 2 - right), max(0, bar - y1)  # into the image
         draw.rectangle((x1 + shift, y1 + drop, x2 + shift + 2, y2 + drop), fill=colour_of[found.name])
         draw.text((corner[0] + shift + 1, corner[1] + drop), text, INK, label_font, anchor="lb")
     return page
+
+
+def _one_line(text: str) -> str:
+    """Classes and folders may be named with line breaks, which cannot be drawn beside an anchor."""
+    return " ".join(text.split())
