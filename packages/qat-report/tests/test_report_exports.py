@@ -172,6 +172,8 @@ def test_page_without_a_picture_allows_no_image(exported, pages_of, tmp_path):
         ({"pictures": PICTURES | {"file": "gone.jpg"}}, "exports/gone.jpg is left out: it is not there"),
         ({"pictures": PICTURES | {"file": "../export.json"}}, "exports/export.json: its pictures are refused, "
          "'../export.json' is not a name beside it"),
+        ({"pictures": PICTURES | {"file": "a\0.jpg"}}, "exports/export.json: its pictures are refused, "
+         "'a\\x00.jpg' is not a name beside it"),
     ],
 )  # fmt: skip
 def test_picture_that_is_not_the_one_exported_is_refused_with_a_note(pictured, changes, note):

@@ -56,9 +56,9 @@ def find_pictures(
     """
     if view is None:
         return None, None
-    place = export.parent / view.file
-    if Path(view.file).name != view.file:
+    if view.file in {"", ".."} or "\0" in view.file or Path(view.file).name != view.file:
         return None, f"{relative(export, out)}: its pictures are refused, {view.file!r} is not a name beside it"
+    place = export.parent / view.file
     name = relative(place, out)
     if not place.is_file():
         return None, f"{name} is left out: it is not there"
