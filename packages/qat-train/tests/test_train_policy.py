@@ -4,7 +4,8 @@ import pytest
 
 from qat_train.detector import convolution_sites, load_detector, reparameterise
 from qat_train.errors import SpecError
-from qat_train.policy import assign_bits, load_policy
+from qat_train.mixed import render_policy
+from qat_train.policy import Rule, assign_bits, load_policy
 
 
 @pytest.fixture(scope="module", params=["yolov10n", "yolov10s", "yolov10m"])
@@ -58,9 +59,25 @@ def test_later_rules_win_and_kinds_select(tmp_path):
     assert {bits[site.name] for site in sites if site.kind != "depthwise"} == {4}
 
 
+def test_small_8_raises_layers_of_a_small_share_alone_at_about_a_twentieth_more_bits(architecture):
+    name, model, _ = architecture
+    sites = convolution_sites(model)
+    assert sum(site.share for site in sites) == pytest.approx(1.0)
+    default, small = (assign_bits(load_policy(policy), sites, 4) for policy in ("default", "small-8"))
+    raised = {layer for layer in small if small[layer] != default[layer]}
+    assert raised == {site.name for site in sites if default[site.name] == 4 and site.share <= 0.0035}
+    assert {small[layer] for layer in raised} == {8}
+    share = {site.name: site.share for site in sites}
+    average = [sum(b * share[layer] for layer, b in bits.items() if b) for bits in (default, small)]
+    assert 1.03 < average[1] / average[0] < 1.06, name
+    assert len(raised) == {"yolov10n": 41, "yolov10s": 37, "yolov10m": 56}[name]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("[[rule]]\nbits = 4\nmax_share = 0", "max_share"),
+        ("[[rule]]\nbits = 4\nmax_share = 1.5", "max_share"),
         ("", "no [[rule]] found"),
         ('[[rule]]\nbits = "bse"', "bits must be 'base', 'float' or 2 to 8, found 'bse'"),
         ("[[rule]]\nbits = 9", "bits must be 'base', 'float' or 2 to 8, found 9"),
@@ -82,7 +99,7 @@ def test_unknown_policy_names_the_shipped_ones():
     with pytest.raises(SpecError) as caught:
         load_policy("defualt")
     assert str(caught.value) == (
-        "quantization.policy: unknown policy 'defualt'; shipped are all, default, or give a .toml file"
+        "quantization.policy: unknown policy 'defualt'; shipped are all, default, small-8, or give a .toml file"
     )
 
 
@@ -142,3 +159,10 @@ def test_a_policy_file_in_another_encoding_is_named(tmp_path):
     path.write_bytes(b"# \xff\n")
     with pytest.raises(SpecError, match=r"own\.toml: not UTF-8 at byte 2"):
         load_policy(str(path))
+
+
+def test_a_policy_that_is_written_out_reads_as_the_same(tmp_path):
+    policy = load_policy("small-8")
+    (tmp_path / "p.toml").write_text(render_policy(policy, ["model.1.conv"], high=6, comment="two\nlines"))
+    read = load_policy("p.toml", folder=tmp_path)
+    assert read.rules == (*policy.rules, Rule(name="model.1.conv", bits=6))

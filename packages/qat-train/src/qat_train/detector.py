@@ -185,8 +185,9 @@ def convolution_sites(model: nn.Module) -> list[Site]:
     """Every Conv2d with its places in the graph, found by type and structure, in the order of the modules.
 
     "stem" is the first convolution; "head" lies in a Detect module; "head-last" is the last convolution of one of its
-    branches; "dfl" decodes the box distribution.
+    branches; "dfl" decodes the box distribution. Shares are of the weights of all of them.
     """
+    weights = sum(module.weight.numel() for module in model.modules() if isinstance(module, nn.Conv2d))
     head_last: set[str] = set()
     heads: list[str] = []
     dfl: set[str] = set()
@@ -211,7 +212,12 @@ def convolution_sites(model: nn.Module) -> list[Site]:
             "dfl": name in dfl,
         }
         sites.append(
-            Site(name=name, places=frozenset(k for k, found in places.items() if found), kind=conv_kind(module))
+            Site(
+                name=name,
+                places=frozenset(k for k, found in places.items() if found),
+                kind=conv_kind(module),
+                share=module.weight.numel() / weights,
+            )
         )
     return sites
 

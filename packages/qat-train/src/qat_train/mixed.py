@@ -131,7 +131,12 @@ def render_policy(policy: Policy, raised: Sequence[str], *, high: int, comment: 
     rules = [*policy.rules, *(Rule(name=name, bits=high) for name in raised)]
     lines = [f"# {line}" for line in comment.splitlines()]
     for rule in rules:
-        keys = {"name": (rule.name, "*"), "place": (rule.place, "any"), "kind": (rule.kind, "any")}
+        keys = {
+            "name": (rule.name, "*"),
+            "place": (rule.place, "any"),
+            "kind": (rule.kind, "any"),
+            "max_share": (rule.max_share, 1.0),
+        }
         lines += ["", "[[rule]]"]
         lines += [f"{key} = {json.dumps(value)}" for key, (value, default) in keys.items() if value != default]
         lines.append(f"bits = {json.dumps(rule.bits)}")

@@ -19,7 +19,10 @@ Kind = Literal["any", "dense", "pointwise", "depthwise"]
 
 @attrs.frozen(kw_only=True)
 class Rule:
-    """Layers of this `name`, `place` and `kind` get `bits`: "base" (the run's width), "float", or 2 to 8.
+    """Layers of this `name`, `place`, `kind` and size get `bits`: "base" (the run's width), "float", or 2 to 8.
+
+    `max_share`: at most this share of all convolution weights of the model, in (0, 1]. A share rather than a count: a
+    layer's cost is measured against the whole, so that a rule means much the same in every size of a family.
 
     `name` is a pattern on the layer's path: `*` any text (dots too), `?` one character, `[ab]` one of these. A pattern
     holds for one architecture alone, so it belongs into policy files; the shipped ones go by place and kind.
@@ -28,6 +31,7 @@ class Rule:
     name: str = attrs.field(default="*", validator=validators.min_len(1))
     place: Place = "any"
     kind: Kind = "any"
+    max_share: float = attrs.field(default=1.0, validator=[validators.gt(0.0), validators.le(1.0)])
     bits: int | str = attrs.field()
 
     @bits.validator
@@ -50,11 +54,12 @@ class Policy:
 
 @attrs.frozen(kw_only=True)
 class Site:
-    """One convolution of a detector as the policy sees it: its path, its places, its kind."""
+    """One convolution of a detector as the policy sees it: its path, its places, its kind, its share of all weights."""
 
     name: str
     places: frozenset[str]
     kind: Kind
+    share: float
 
 
 def load_policy(name: str, *, folder: Path | None = None) -> Policy:
@@ -100,7 +105,7 @@ def _rule(raw: Mapping[str, Any], source: str) -> Rule:
         raise SpecError(f"{source}: bits must be 'base', 'float' or 2 to 8, found {bits!r}")
     try:
         rest = qat_artifacts.structure({k: v for k, v in raw.items() if k != "bits"}, _RuleWithoutBits, source=source)
-        return Rule(name=rest.name, place=rest.place, kind=rest.kind, bits=bits)
+        return Rule(name=rest.name, place=rest.place, kind=rest.kind, max_share=rest.max_share, bits=bits)
     except qat_artifacts.InvalidArtifact as error:
         raise SpecError(str(error)) from error
     except ValueError as error:
@@ -112,6 +117,7 @@ class _RuleWithoutBits:
     name: str = attrs.field(default="*", validator=validators.min_len(1))
     place: Place = "any"
     kind: Kind = "any"
+    max_share: float = 1.0
 
 
 def deciding_bits(policy: Policy, sites: Sequence[Site]) -> dict[str, int | str]:
@@ -134,6 +140,7 @@ def _matches(rule: Rule, site: Site) -> bool:
         fnmatch.fnmatchcase(site.name, rule.name)
         and (rule.place == "any" or rule.place in site.places)
         and rule.kind in ("any", site.kind)
+        and site.share <= rule.max_share
     )
 
 
