@@ -37,6 +37,9 @@ BLOCK = Block(
 CAMPAIGN = Campaign(name="first", command=("--file", "c.toml"), budget_hours=None, blocks=(BLOCK,))
 
 
+LAYERS = [{"bits": 4, "elements": 300}, {"bits": 8, "elements": 100}, {"bits": None, "elements": 16}]  # 5 bits a weight
+
+
 def artifact(path, schema, **body):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"schema": schema, "version": "1.0", "created_by": "x", "inputs": [], **body}))
@@ -48,7 +51,7 @@ def summary(root, method, seed, *, arm="shared", mode="w4a16", library="nvidia-m
         root / "yolo10n" / method.replace("+", "-") / f"seed{seed}" / "run_summary.json",
         "qat-report/run-summary",
         trajectory_id=f"yolo10n/{arm}/seed{seed}",
-        quantization={"mode": mode, "library": library},
+        quantization={"mode": mode, "library": library, "layers": LAYERS if mode != "fp32" else []},
         metrics={"fp32": FP32, "ptq": ptq},
         artifacts={"run_json": f"../../../trajectories/yolo10n/{arm}/seed{seed}/run.json"},
     )
@@ -104,15 +107,15 @@ def row(found, name):
 
 def test_the_table_holds_the_numbers_of_the_comparison(root):
     found = lines(root)
-    assert row(found, "FP32, not quantized")[:3] == ["FP32, not quantized", "–", "0.4375"]
-    assert row(found, "PTQ, before training")[:3] == ["PTQ, before training", "–", "0.0625"]
+    assert row(found, "FP32, not quantized")[:4] == ["FP32, not quantized", "–", "–", "0.4375"]
+    assert row(found, "PTQ, before training")[:4] == ["PTQ, before training", "–", "–", "0.0625"]
     assert row(found, "baseline") == [
-        *("baseline", "2 of 3", "0.3672", "0.3594 to 0.3750", "0.0110", "0.0312", "-0.0703", "–"),
+        *("baseline", "5.00", "2 of 3", "0.3672", "0.3594 to 0.3750", "0.0110", "0.0312", "-0.0703", "–"),
         *("2 stable, 1 collapsed", "871 s"),
     ]
     paired = r"+0.0234 \[+0.0156, +0.0312\] (n = 2)"
     assert row(found, "ema+qc") == [
-        *("ema+qc", "2 of 4", "0.3906", "0.3750 to 0.4062", "0.0221", "0.3750", "-0.0469", paired),
+        *("ema+qc", "5.00", "2 of 4", "0.3906", "0.3750 to 0.4062", "0.0221", "0.3750", "-0.0469", paired),
         *("2 stable, 1 incomplete", "872 s"),
     ]
 
@@ -160,6 +163,7 @@ def test_a_peer_is_beaten_where_every_seed_is_ahead_by_more_than_the_spread(root
     assert set(found) == {"peer-brevitas"}, "another width is no contest"
     differences = [a - b for a, b in zip(ours, theirs, strict=True)]
     assert found["peer-brevitas"] == [
+        "5.00",
         f"{sum(theirs) / 3:.4f}",
         f"{sum(differences) / 3:+.4f} (n = 3)",
         ", ".join(f"{seed}: {value:+.4f}" for seed, value in enumerate(differences)),
@@ -173,7 +177,7 @@ def test_two_seeds_beat_nobody_and_a_row_with_fewer_seeds_does_not_stand_for_our
     add(root, CLEAN | {"method": "qc", "mean": 0.9, "seeds": [0], "counted_seeds": [0]}, {0: 0.9})
     add(root, CLEAN | {"method": "peer-torch-ao", "mean": 0.2}, {0: 0.2, 1: 0.2}, library="torch.ao")
     found = lines(root)
-    assert against(found)["peer-torch-ao"][1:] == [
+    assert against(found)["peer-torch-ao"][2:] == [
         "+0.1800 (n = 2)",
         "0: +0.1700, 1: +0.1900",
         "0.0141",
@@ -192,10 +196,10 @@ def test_the_best_row_is_quantized_and_every_planned_seed_of_it_counts(root):
     add(root, high | {"method": "paper", "counted_seeds": [0]}, {0: 0.9, 1: 0.01}, ptq=0.0003)
     found = lines(root)
     assert [line for line in found if "**" in line] == [
-        line for line in found if line.startswith("| **bn** | **2 of 2**")
+        line for line in found if line.startswith("| **bn** | **5.00** | **2 of 2**")
     ]
-    assert row(found, "learned")[1] == "1 of 2"
-    assert row(found, "paper")[1] == "1 of 2"
+    assert row(found, "learned")[2] == "1 of 2"
+    assert row(found, "paper")[2] == "1 of 2"
     assert "| COCO128, 4 bits | 0.4375 | 0.0625, 0.0003 | 0.3672 | bn | 0.3800 | – |" in "\n".join(found)
 
 
@@ -203,8 +207,8 @@ def test_a_quantizer_of_its_own_has_a_ptq_of_its_own(root):
     add(root, {"method": "paper"}, {0: 0.2, 1: 0.21}, ptq=0.0003)
     add(root, {"method": "fp32"}, {0: 0.3}, mode="fp32", ptq=0.35)
     found = lines(root)
-    assert row(found, "PTQ, before training: baseline, ema, ema+qc")[2] == "0.0625"
-    assert row(found, "PTQ, before training: paper")[2] == "0.0003"
+    assert row(found, "PTQ, before training: baseline, ema, ema+qc")[3] == "0.0625"
+    assert row(found, "PTQ, before training: paper")[3] == "0.0003"
     assert not any("0.3500" in line for line in found)
 
 
@@ -296,7 +300,9 @@ def test_the_plot_names_rows_seeds_references_and_numbers(root):
 
 def result(**of):
     given = {"method": "m", "seed": 0, "final_value": 0.3, "counted": True, "mode": "w4a16", "fp32": None}
-    return Result(**given | {"library": "nvidia-modelopt", "ptq": None, "trajectory": "t", "seconds": None} | of)
+    return Result(
+        **given | {"library": "nvidia-modelopt", "bits": 4.0, "ptq": None, "trajectory": "t", "seconds": None} | of
+    )
 
 
 @pytest.mark.parametrize(

@@ -242,8 +242,8 @@ def test_a_missing_file_of_config_is_named(request_for, tmp_path):
 
 
 def test_patterns_of_methods_stand_for_the_names_in_their_files(project):
-    assert expand_methods(["ema", "learned*", "ema", "b?"], project) == [
-        *("ema", "learned", "learned+ema", "learned+ema+bn", "learned+ema+qc", "bn"),
+    assert expand_methods(["ema", "paper*", "ema", "b?"], project) == [
+        *("ema", "paper", "paper+ema", "paper+ema+qc", "bn"),
     ]
     with pytest.raises(
         ConfigError, match=r"--methods peeers-\*: no method in configs/methods matches \(there: baseline"

@@ -9,7 +9,7 @@ import torch
 import qat_artifacts
 from qat_train.averaging import build_ema
 from qat_train.checkpoint import load_checkpoint
-from qat_train.errors import Diverged, InputError, SpecError
+from qat_train.errors import Diverged, InputError, SpecError, TrainError
 from qat_train.evaluator import Evaluator, hash_weights
 from qat_train.insertion import OffGrid, active_quantizers, assert_on_grid
 from qat_train.metrics import read_metrics
@@ -146,6 +146,23 @@ def test_lasting_nan_is_a_divergence_on_record(make_spec, train, monkeypatch, tm
     assert (run.status, run.files.checkpoint) == ("completed", None)
     assert [event.kind for event in run.events].count("rollback") == 3
     assert (records[-1].epoch, records[-1].raw, records[-1].ema) == (2, None, None)
+    with pytest.raises(Diverged, match=r"epoch 2: nan-.* after 3 rollbacks"):
+        train(make_spec())  # nothing to train, and no success
+
+
+def test_weights_that_leave_the_grid_in_training_are_a_fault_of_this_run_alone(make_spec, train, monkeypatch, tmp_path):
+    evaluate = Evaluator.__call__
+
+    def off_grid(self, model, **given):
+        if given["quantized_layers"] and model.training:  # references are measured before the training
+            raise OffGrid("model.1.conv: the weight in use is off the 4-bit grid")
+        return evaluate(self, model, **given)
+
+    monkeypatch.setattr(Evaluator, "__call__", off_grid)
+    with pytest.raises(TrainError, match=r"model\.1\.conv: .* off the 4-bit grid") as caught:
+        train(make_spec())
+    assert not isinstance(caught.value, InputError)  # exit 1: a ladder goes on with its other cells
+    assert qat_artifacts.read(tmp_path / "run" / "run.json", Run).status == "failed"
 
 
 @pytest.fixture

@@ -88,6 +88,8 @@ def _state(root: Root, cell: Cell) -> tuple[State, float | None, str]:
         return "failed", None, f"training failed: {error_in(run / 'log.txt')}"
     if trained == "running":
         return "interrupted", None, f"training stopped after epoch {epochs_done(root, cell)}"
+    if summary.exists():  # its run was stopped or cut off, and went on for the sake of other rows
+        return "interrupted", None, f"trained since its summary was written; name it again: --methods {cell.method}"
     return "interrupted", None, "trained; correction or summary is missing"
 
 

@@ -22,6 +22,7 @@ from qat_train.detector import class_width, save_pt
 from qat_train.environment import git_state, versions
 from qat_train.errors import Diverged, ResourceError, SpecError, TrainError
 from qat_train.evaluator import hash_weights
+from qat_train.insertion import OffGrid
 from qat_train.policy import load_policy
 from qat_train.preparation import Prepared, measure_references, prepare, require_all_images
 from qat_train.run import EpochRecord, Files, ModelBlock, References, Run, TrainingBlock
@@ -99,6 +100,8 @@ def execute(
         qat_artifacts.write(out / "run.json", failed, inputs=inputs)
         if isinstance(error, torch.OutOfMemoryError):
             raise ResourceError(f"out of memory: {str(error).splitlines()[0]}") from error
+        if isinstance(error, OffGrid):  # weights that this run made, no fault of what it was given
+            raise TrainError(str(error)) from error
         raise
     checkpoint = None
     if diverged is None and pretrain:
@@ -156,7 +159,11 @@ def spec_identity(spec: RunSpec, *, pretrain: bool) -> str:
 
 
 def _previous(out: Path, identity: str, resume: Resume) -> Run | None:
-    """The completed run in `out`, if any; otherwise make sure that what lies there belongs to this specification."""
+    """The completed run in `out`, if any; otherwise make sure that what lies there belongs to this specification.
+
+    Raises:
+        Diverged: it ended so, as the call that trained it said.
+    """
     marker = out / "spec.sha256"
     if resume == "never":
         for name in ("run.json", "metrics.jsonl", "spec.sha256", "model.pt"):
@@ -172,6 +179,8 @@ def _previous(out: Path, identity: str, resume: Resume) -> Run | None:
         run = qat_artifacts.read(out / "run.json", Run)
         if run.status == "completed":
             logger.info("%s is completed already", run.run_id)
+            if run.error is not None:
+                raise Diverged(run.error)
             return run
     if resume == "must" and load_state(out / "state") is None:
         raise SpecError(f"{out}: nothing to resume; use --resume auto to start")

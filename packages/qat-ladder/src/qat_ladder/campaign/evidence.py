@@ -76,9 +76,21 @@ class _References:
 
 
 @attrs.frozen(kw_only=True)
+class _Layer:
+    bits: int | None
+    elements: int
+
+
+@attrs.frozen(kw_only=True)
 class _Quantization:
     mode: str
     library: str
+    layers: tuple[_Layer, ...]
+
+    def average(self) -> float | None:
+        """Bits of a weight that has a width; None in a floating-point run."""
+        widths = [(layer.bits, layer.elements) for layer in self.layers if layer.bits is not None]
+        return sum(b * n for b, n in widths) / sum(n for _, n in widths) if widths else None
 
 
 @attrs.frozen(kw_only=True)
@@ -101,7 +113,8 @@ class _Summary:
 class Result:
     """One seed of a row. `counted`: it enters the mean. `seconds` of its training run, which other rows may share.
 
-    `mode`: such as "w4a16"; `library`: whose quantizers they were, as `run.json` names it.
+    `mode`: such as "w4a16"; `library`: whose quantizers they were, as `run.json` names it; `bits`: the average width of
+    a quantized weight, None in floating point.
     """
 
     method: str
@@ -110,6 +123,7 @@ class Result:
     counted: bool
     mode: str
     library: str
+    bits: float | None
     fp32: float | None
     ptq: float | None
     trajectory: str
@@ -130,6 +144,10 @@ class Evidence:
     def of(self, method: str) -> list[Result]:
         """Results of one row, by seed."""
         return [result for result in self.results if result.method == method]
+
+    def bits(self, method: str) -> float | None:
+        """Average width of a row's quantized weights, which its seeds share."""
+        return next((result.bits for result in self.of(method)), None)
 
     def planned(self, method: str) -> set[int]:
         """Seeds that the campaign asks for."""
@@ -227,6 +245,7 @@ def _result(row: _Row, cell: Cell, root: Root) -> Result:
         counted=row.seed in cell.counted_seeds,
         mode=summary.quantization.mode,
         library=summary.quantization.library,
+        bits=summary.quantization.average(),
         fp32=summary.metrics.fp32,
         ptq=summary.metrics.ptq,
         trajectory=summary.trajectory_id,

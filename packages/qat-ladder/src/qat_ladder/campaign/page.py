@@ -1,10 +1,6 @@
 """campaign.md: the numbers as qat-report and qat-train wrote them, and findings in the comparison's own words."""
 
-import html
-import os
-import re
-import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import qat_artifacts
@@ -12,16 +8,18 @@ from qat_ladder.campaign.contest import ENOUGH, Duel, duels
 from qat_ladder.campaign.evidence import Cell, Evidence, Paired, gather, refresh
 from qat_ladder.campaign.figure import finals_svg
 from qat_ladder.campaign.file import Block, Campaign
+from qat_ladder.campaign.markdown import ABSENT, bullets, code, delta, escape, metric, near, shell, table
 from qat_ladder.campaign.units import settings_of
 from qat_ladder.errors import ConfigError
 from qat_ladder.estimate import spell
 
-_ABSENT = "–"
 _COLUMNS = (
-    "row", "counted", "final mean", "min to max", "std", "worst", "Δ FP32", "Δ baseline [95 %]", "classes", "per run",
+    "row", "bits", "counted", "final mean", "min to max", "std", "worst", "Δ FP32", "Δ baseline [95 %]", "classes",
+    "per run",
 )  # fmt: skip
 _LEGEND = (
-    "Numbers are mAP50-95 after the last epoch and the row's correction. Counted: seeds in the mean, of those planned. "
+    "Numbers are mAP50-95 after the last epoch and the row's correction. Bits: the average width of a quantized weight "
+    "under the row's layer policy. Counted: seeds in the mean, of those planned. "
     "Δ baseline is paired by seed; its interval is the percentile bootstrap of comparison.json. Bold: the highest mean "
     "of the quantized rows whose planned seeds all count; that it is the highest does not say that it is better. Rows "
     "of one training run share its time."
@@ -73,7 +71,7 @@ def render(campaign: Campaign, found: Sequence[Evidence], root: Path, *, finding
     parts = [
         f"# Campaign {campaign.name}\n",
         *([f"{findings}\n"] if findings else []),
-        _code([_shell(["invoke", "campaign.run", *campaign.command, "--root", _near(root)])]),
+        code([shell(["invoke", "campaign.run", *campaign.command, "--root", near(root)])]),
         _overview(found),
         *(part for evidence in found for part in _block(evidence, root)),
     ]
@@ -95,62 +93,73 @@ def _overview(found: Sequence[Evidence]) -> str:
                 f"{_title(evidence)}",
                 _values(evidence, "fp32"),
                 _values(evidence, "ptq"),
-                _metric(baseline.mean if baseline else None),
-                best.method if best else _ABSENT,
-                _metric(best.mean if best else None),
+                metric(baseline.mean if baseline else None),
+                best.method if best else ABSENT,
+                metric(best.mean if best else None),
                 _paired(best.delta_baseline if best else None),
                 f"{len(runs)}, {spell(sum(runs))}" if runs else "0",
             )
         )
     columns = ("block", "FP32", "PTQ", "baseline", "best row", "its mean", "Δ baseline [95 %]", "training runs")
-    return _table(columns, rows)
+    return table(columns, rows)
 
 
 def _values(evidence: Evidence, name: str) -> str:
-    return ", ".join(_metric(value) for value, _ in evidence.references(name)) or _ABSENT
+    return ", ".join(metric(value) for value, _ in evidence.references(name)) or ABSENT
 
 
 def _block(evidence: Evidence, root: Path) -> list[str]:
     block = evidence.block
     missing = [f"{row} seed {', '.join(map(str, seeds))}" for row, seeds in evidence.missing().items()]
-    parts = [f"## {_escape(_title(evidence))}\n", _code(_commands(block, root))]
+    parts = [f"## {escape(_title(evidence))}\n", code(_commands(block, root))]
     if evidence.comparison is not None:
         best = evidence.best()
         rows = [*_reference_rows(evidence), *(_row(cell, evidence) for cell in evidence.cells)]
         parts += [
-            _table(_COLUMNS, rows, marked=best.method if best else None),
+            table(_COLUMNS, rows, marked=best.method if best else None),
             f"{_LEGEND}\n",
             f"![Final mAP50-95 of every seed]({block.name}/finals.svg)\n",
-            *_contest(duels(evidence)),
-            _bullets(evidence.verdict),
+            *_contest(evidence),
+            bullets(evidence.verdict),
         ]
     if missing:
-        parts.append(f"Planned and not there: {_escape('; '.join(missing))}.\n")
+        parts.append(f"Planned and not there: {escape('; '.join(missing))}.\n")
     if evidence.comparison is not None:
         parts.append(f"[comparison.json]({block.name}/comparison.json)\n")
-        parts += ["Notes:\n", _bullets(evidence.notes)] if evidence.notes else []
+        parts += ["Notes:\n", bullets(evidence.notes)] if evidence.notes else []
     return parts
 
 
-def _contest(found: Sequence[Duel]) -> list[str]:
+def _contest(evidence: Evidence) -> list[str]:
     """Our best row against each peer of its width."""
+    found = duels(evidence)
     if not found:
         return []
-    columns = ("peer", "its mean", f"{found[0].ours} minus peer", "by seed", "spread", "ahead by more than the spread")
+    columns = (
+        "peer",
+        "bits",
+        "its mean",
+        f"{found[0].ours} minus peer",
+        "by seed",
+        "spread",
+        "ahead by more than the spread",
+    )
     rows = [
         (
             duel.peer,
-            _metric(duel.peer_mean),
-            f"{_delta(duel.mean)} (n = {len(duel.differences)})",
-            ", ".join(f"{seed}: {_delta(value)}" for seed, value in duel.differences.items()),
-            _metric(duel.spread),
+            _bits(evidence.bits(duel.peer)),
+            metric(duel.peer_mean),
+            f"{delta(duel.mean)} (n = {len(duel.differences)})",
+            ", ".join(f"{seed}: {delta(value)}" for seed, value in duel.differences.items()),
+            metric(duel.spread),
             _won(duel),
         )
         for duel in found
     ]
     return [
-        f"Against other libraries at the same width: {_escape(found[0].ours)}, our row with the highest mean.\n",
-        _table(columns, rows),
+        f"Against other libraries at the same width: {escape(found[0].ours)}, our row with the highest mean, at "
+        f"{_bits(evidence.bits(found[0].ours))} bits a weight.\n",
+        table(columns, rows),
         "Spread: the larger standard deviation over seeds of the two rows. Ahead: every seed is, and the mean by more "
         "than the spread. Our row was chosen by the numbers that judge it, the peers were not.\n",
     ]
@@ -170,7 +179,7 @@ def _reference_rows(evidence: Evidence) -> list[tuple[str, ...]]:
         found = evidence.references(name)
         for value, rows in found:
             of = f": {', '.join(rows)}" if len(found) > 1 else ""
-            made.append((f"{text}{of}", _ABSENT, _metric(value), *(_ABSENT,) * (len(_COLUMNS) - 3)))
+            made.append((f"{text}{of}", ABSENT, ABSENT, metric(value), *(ABSENT,) * (len(_COLUMNS) - 4)))
     return made
 
 
@@ -180,16 +189,21 @@ def _row(cell: Cell, evidence: Evidence) -> tuple[str, ...]:
     several = cell.minimum is not None and cell.maximum is not None and len(cell.counted_seeds) > 1
     return (
         cell.method,
+        _bits(evidence.bits(cell.method)),
         f"{len(cell.counted_seeds)} of {len(seeds)}",
-        _metric(cell.mean),
-        f"{_metric(cell.minimum)} to {_metric(cell.maximum)}" if several else _ABSENT,
-        _metric(cell.std),
-        _metric(cell.worst),
-        _delta(cell.delta_fp32),
+        metric(cell.mean),
+        f"{metric(cell.minimum)} to {metric(cell.maximum)}" if several else ABSENT,
+        metric(cell.std),
+        metric(cell.worst),
+        delta(cell.delta_fp32),
         _paired(cell.delta_baseline),
         _classes(cell),
-        f"{sum(times) / len(times):.0f} s" if times else _ABSENT,
+        f"{sum(times) / len(times):.0f} s" if times else ABSENT,
     )
+
+
+def _bits(value: float | None) -> str:
+    return ABSENT if value is None else f"{value:.2f}"
 
 
 def _classes(cell: Cell) -> str:
@@ -197,42 +211,12 @@ def _classes(cell: Cell) -> str:
     return ", ".join(f"{found.count(name)} {name}" for name in dict.fromkeys(found)) or "no comparable run"
 
 
-def _metric(value: float | None) -> str:
-    return _ABSENT if value is None else f"{value:.4f}"
-
-
-def _delta(value: float | None) -> str:
-    return _ABSENT if value is None else f"{value:+.4f}"
-
-
 def _paired(found: Paired | None) -> str:
     if found is None:
-        return _ABSENT
+        return ABSENT
     span = found.interval
-    interval = f" [{_delta(span.low)}, {_delta(span.high)}]" if span else ""
-    return f"{_delta(found.mean)}{interval} (n = {found.n})"
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, marked: str | None = None) -> str:
-    """A table in GitHub's dialect; the row that begins with `marked` is bold."""
-    lines = [columns, ("---",) * len(columns)]
-    for row in rows:
-        bold = "**" if row[0] == marked else ""
-        lines.append([f"{bold}{_escape(text)}{bold}" for text in row])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _escape(text: str) -> str:
-    """Text that Markdown shows as it is, also in a table."""
-    return re.sub(r"([\\`*\[\]|~]|(?<!\w)_|_(?!\w))", r"\\\1", html.escape(" ".join(text.split()), quote=False))
-
-
-def _bullets(sentences: Iterable[str]) -> str:
-    return "".join(f"- {_escape(text)}\n" for text in sentences)
-
-
-def _code(lines: Iterable[str]) -> str:
-    return "".join(f"    {line}\n" for line in lines)
+    interval = f" [{delta(span.low)}, {delta(span.high)}]" if span else ""
+    return f"{delta(found.mean)}{interval} (n = {found.n})"
 
 
 def _commands(block: Block, root: Path) -> list[str]:
@@ -240,9 +224,9 @@ def _commands(block: Block, root: Path) -> list[str]:
     flags = (("--coco-root", block.coco_root), ("--checkpoint", block.checkpoint), ("--profile", block.profile))
     given = [(flag, value) for flag, value in flags if value]
     given += [("--set", text) for text in settings_of(block, expanded=False)]
-    given.append(("--root", _near(root / block.name)))
+    given.append(("--root", near(root / block.name)))
     return [
-        _shell(
+        shell(
             [
                 *("invoke", f"ladder.{block.variant[-1]}", "--seeds", ",".join(map(str, rows.seeds))),
                 *("--methods", ",".join(rows.methods)),
@@ -251,21 +235,3 @@ def _commands(block: Block, root: Path) -> list[str]:
         )
         for rows in block.rows
     ]
-
-
-def _near(path: Path) -> str:
-    """A path as whoever stands in the working directory writes it."""
-    here = Path.cwd()
-    return os.path.relpath(path, here) if path.absolute().is_relative_to(here) else str(path)
-
-
-def _shell(words: Iterable[str]) -> str:
-    """A command line in which $NAME is what the shell fills in."""
-    return " ".join(map(_word, words))
-
-
-def _word(word: str) -> str:
-    plain = word.replace("$", "")
-    if shlex.quote(plain) == plain:
-        return word
-    return f'"{word}"' if "$" in word else shlex.quote(word)
