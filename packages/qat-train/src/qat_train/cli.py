@@ -179,6 +179,27 @@ def sensitivity(spec_path: Path, out: Path, bits_high: int, budget: float | None
     _show(record, describe(record), as_json)
 
 
+@cli.command()
+@click.option("--spec", "spec_path", type=click.Path(path_type=Path), required=True, help="Run specification, TOML.")
+@click.option("--policy", "policies", multiple=True, help="A layer policy to try; may be repeated. The spec's without.")
+@click.option("--init", "inits", multiple=True, type=click.Choice(["max", "mse"]), help="Of scales; may be repeated.")
+@json_option
+def ptq(spec_path: Path, policies: tuple[str, ...], inits: tuple[Any, ...], as_json: bool) -> None:
+    """Measure what quantization alone costs, for layer policies side by side; nothing is trained.
+
+    Example: qat-train ptq --spec run.toml --policy default --policy small-8 --init max --init mse
+    """
+    from qat_train.spec import read_spec
+
+    spec = read_spec(spec_path)
+    threads = prepare_environment(spec.training.threads)
+    with quiet_stdout():
+        from qat_train.untrained import compare, describe
+
+        found = list(compare(spec, policies=policies, inits=inits, threads=threads))
+    click.echo(json.dumps([qat_artifacts.unstructure(one) for one in found]) if as_json else describe(found))
+
+
 for command in COMMANDS:
     cli.add_command(command)
 
