@@ -38,6 +38,7 @@ def compare(  # noqa: PLR0917 - click passes options by name
     Export.json files found below D are shown too. Run ids that two D share are told apart by the name of their D.
 
     Example: qat-report compare runs/ladder --out runs/ladder
+
     Example: qat-report compare 'runs/*/yolo10n' --method ema --method ema+qc --out runs/all
     """
     from qat_report.comparing import compare as build
