@@ -1,18 +1,24 @@
 """Arms that change training itself, in whole runs of yolov10n at 64 px: what is learned, watched and held."""
 
+import hashlib
+import json
 import shutil
+from pathlib import Path
 
+import attrs
 import modelopt.torch.opt as mto
 import pytest
 import torch
 from PIL import Image
 from ultralytics.nn.tasks import DetectionModel
 
+import qat_artifacts
 from qat_train.checkpoint import load_checkpoint
 from qat_train.errors import InputError, SpecError
 from qat_train.evaluator import hash_weights
 from qat_train.insertion import active_quantizers, is_learned, layer_codes, layer_scale
 from qat_train.metrics import read_metrics
+from qat_train.policy import load_policy
 from qat_train.preparation import policy_label, prepare
 from qat_train.runner import spec_identity
 from qat_train.spec import intervention_names, read_spec
@@ -205,6 +211,22 @@ def test_images_that_the_loader_drops_stop_a_run(make_spec, dataset, tmp_path):
         Image.new("RGB", (8, 8)).save(dataset.parent / f"images/{split}/0.jpg")
     with pytest.raises(InputError, match=r"only 3 of 4 validation images can be loaded .*qat-data prepare"):
         prepare(make_spec(data={"dataset": str(dataset)}), folder=tmp_path, threads=1)
+
+
+def test_a_run_that_was_begun_before_rules_had_a_share_goes_on(make_spec):
+    spec = make_spec()
+    body = qat_artifacts.unstructure(spec)
+    for key in ("device", "workers", "threads"):
+        del body["training"][key]
+    del body["references"], body["overrides"], body["quantization"]["quantizer"]
+    body["model"]["checkpoint"] = qat_artifacts.sha256_file(Path(spec.model.checkpoint))
+    keys = ("name", "place", "kind", "bits")  # of a rule, as they were
+    body["quantization"]["policy"] = [{key: getattr(r, key) for key in keys} for r in load_policy("default").rules]
+    body["data"] = json.loads(Path(spec.data.dataset).read_text())["fingerprint"]
+    old = hashlib.sha256(qat_artifacts.dumps([body, False]).encode()).hexdigest()
+    assert spec_identity(spec, pretrain=False) == old
+    small = attrs.evolve(spec, quantization=attrs.evolve(spec.quantization, policy="small-8"))
+    assert spec_identity(small, pretrain=False) != old
 
 
 def test_policy_file_is_part_of_a_runs_identity(make_spec, tmp_path):

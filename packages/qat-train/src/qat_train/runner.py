@@ -151,7 +151,11 @@ def spec_identity(spec: RunSpec, *, pretrain: bool) -> str:
         del body["quantization"]["quantizer"]  # a run that was begun before the key existed goes on
     if spec.quantization.enabled:
         rules = load_policy(spec.quantization.policy).rules  # not the path: a file may move, and its content may change
-        body["quantization"]["policy"] = [qat_artifacts.unstructure(rule) for rule in rules]
+        described = [qat_artifacts.unstructure(rule) for rule in rules]
+        if all(rule.max_share == 1.0 for rule in rules):  # likewise: the key is newer than many a run
+            for rule in described:
+                del rule["max_share"]
+        body["quantization"]["policy"] = described
     dataset = Path(spec.data.dataset)
     dataset = dataset / "dataset.json" if dataset.is_dir() else dataset
     body["data"] = qat_artifacts.read_view(dataset, _Fingerprint).fingerprint
