@@ -63,7 +63,7 @@ def test_layers_at_rest_are_a_table_and_no_empty_plot(traced, pages_of):
             layer["share"] = 0.0
 
     pages = pages_of(traced(change=change))
-    assert layers_svg(pages.contents.sections[0].runs, "yolo10n", Sheet.of(["baseline"])) is None
+    assert layers_svg(pages.contents.sections[0].runs, "yolo10n", Sheet.of([])) is None
     assert table(pages.markdown, "layer")[1][3] == "0.00%"
 
 
