@@ -61,6 +61,11 @@ for epoch in (1, 2):
 """
 
 
+def hear_interrupts():
+    """What a shell starts in the background ignores Ctrl-C, and so does all that it starts: these tests too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """A process whose stderr is a terminal of some size; its stdout is a pipe."""
 
@@ -75,6 +80,7 @@ class Terminal:
             stdin=slave,
             stdout=subprocess.PIPE,
             stderr=slave,
+            preexec_fn=hear_interrupts,  # noqa: PLW1509  # the tests run no thread
             env=env | {"TERM": "xterm-256color"} | environment,
         )
         os.close(slave)
