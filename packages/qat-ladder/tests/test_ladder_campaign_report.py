@@ -269,6 +269,13 @@ def test_a_summary_that_the_comparison_lacks_has_it_written_anew(root, products,
         "compare",
         [str(root / "w4" / "yolo10n"), "--out", str(root / "w4")],
     )
+    seal(root)
+    refresh(root, [BLOCK])
+    assert products.calls() == [], "nothing has changed since"
+    file.unlink()
+    seal(root)  # what is left has not changed, and one row of the comparison has no summary any more
+    refresh(root, [BLOCK])
+    assert len(products.calls()) == 1
     later = attrs.evolve(BLOCK, name="later")
     summary(root / "later", "baseline", 0)
     refresh(root, [later, attrs.evolve(BLOCK, name="never-begun")])

@@ -13,12 +13,11 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
 
 import attrs
 
-import qat_artifacts
 from qat_ladder.launch import EPOCH, run, say
+from qat_ladder.status import finished_epochs, training_state
 
 FALLS = ("metric-fall", "not-finite")
 EPOCHS, EPOCHS_ALONE = 2, 3  # in a row that one of them must have stood, in several series or in a single one
@@ -28,20 +27,9 @@ class Doomed(Exception):
     """The text says which signs stand, in every series."""
 
 
-@attrs.frozen(kw_only=True)
-class _Run:
-    SCHEMA: ClassVar[str] = "qat-train/run"
-    VERSION: ClassVar[str] = "1.0"
-
-    status: Literal["running", "completed", "failed"]
-
-
 def stoppable(folder: Path, epochs: int) -> bool:
     """Whether a training run lies there that has an epoch behind it and one before it; its end may still be missing."""
-    file, lines = folder / "run.json", folder / "metrics.jsonl"
-    if not (file.exists() and lines.exists() and qat_artifacts.read_view(file, _Run).status == "running"):
-        return False
-    return 0 < lines.read_bytes().count(b"\n") < epochs
+    return training_state(folder) == "running" and 0 < finished_epochs(folder) < epochs
 
 
 def signs(folder: Path, series: Sequence[str]) -> str | None:

@@ -1,5 +1,6 @@
 """How far a run root is: read from what its folders hold, never from a record of intentions."""
 
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import attrs
@@ -12,6 +13,7 @@ from qat_ladder.locking import holder
 from qat_ladder.plan import Cell, Plan, read_plan
 
 State = Literal["done", "interrupted", "failed", "stopped", "waiting"]
+TrainingState = Literal["running", "completed", "failed"]
 
 
 @attrs.frozen(kw_only=True)
@@ -34,7 +36,7 @@ class _Run:
     SCHEMA: ClassVar[str] = "qat-train/run"
     VERSION: ClassVar[str] = "1.0"
 
-    status: Literal["running", "completed", "failed"]
+    status: TrainingState
 
 
 @attrs.frozen(kw_only=True)
@@ -64,10 +66,21 @@ def cell_status(root: Root, cell: Cell) -> CellStatus:
     )
 
 
+def training_state(run: Path) -> TrainingState | None:
+    """What run.json in the folder of a training run says; None where there is none."""
+    file = run / "run.json"
+    return qat_artifacts.read_view(file, _Run).status if file.exists() else None
+
+
+def finished_epochs(run: Path) -> int:
+    """Of the training run in a folder."""
+    lines = run / "metrics.jsonl"
+    return lines.read_bytes().count(b"\n") if lines.exists() else 0
+
+
 def epochs_done(root: Root, cell: Cell) -> int:
     """Finished epochs of the training run that a cell comes from."""
-    lines = root.trajectory(cell.variant, cell.arm, cell.seed) / "metrics.jsonl"
-    return lines.read_bytes().count(b"\n") if lines.exists() else 0
+    return finished_epochs(root.trajectory(cell.variant, cell.arm, cell.seed))
 
 
 def _state(root: Root, cell: Cell) -> tuple[State, float | None, str]:
@@ -81,9 +94,9 @@ def _state(root: Root, cell: Cell) -> tuple[State, float | None, str]:
         stopped = f"stopped: doomed after epoch {epochs_done(root, cell)} "
         if view.error is not None and view.error.startswith(stopped):
             return "stopped", None, view.error.removeprefix("stopped: ")
-    if not (run / "run.json").exists():
+    trained = training_state(run)
+    if trained is None:
         return "waiting", None, "not trained yet"
-    trained = qat_artifacts.read_view(run / "run.json", _Run).status
     if trained == "failed":
         return "failed", None, f"training failed: {error_in(run / 'log.txt')}"
     if trained == "running":

@@ -187,7 +187,7 @@ class Evidence:
 
 
 def refresh(root: Path, blocks: Iterable[Block]) -> None:
-    """Have the comparison of each block written anew that lacks a summary, or holds one that has changed since.
+    """Have the comparison of each block written anew that lacks a summary, or holds one that has changed or is gone.
 
     A stage writes it after its last row; one that was killed, or is at work, has rows that are not in it yet.
 
@@ -198,8 +198,17 @@ def refresh(root: Path, blocks: Iterable[Block]) -> None:
         own = Root(root / block.name)
         path = own.path / "comparison.json"
         there = {qat_artifacts.sha256_file(file) for part in summaries(own) for file in part.rglob("run_summary.json")}
-        if there and (not path.exists() or there - {ref.sha256 for ref in qat_artifacts.read_header(path).inputs}):
+        if there and (not path.exists() or there - _read(path) or _gone(own, block)):
             compare(own)
+
+
+def _read(comparison: Path) -> set[str]:
+    return {ref.sha256 for ref in qat_artifacts.read_header(comparison).inputs}
+
+
+def _gone(root: Root, block: Block) -> bool:
+    rows = qat_artifacts.read_view(root.path / "comparison.json", _Comparison).rows
+    return any(row.variant == block.variant and not (root.path / row.summary).exists() for row in rows)
 
 
 def gather(root: Path, blocks: Iterable[Block]) -> list[Evidence]:
