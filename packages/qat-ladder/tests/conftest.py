@@ -49,13 +49,14 @@ with (here / "calls.jsonl").open("a") as sink:
 behaviour = json.loads((here / "behaviour.json").read_text())
 option = lambda name: args[args.index(name) + 1]
 key = " ".join(args[:2])
+head = {"schema": "qat-train/run", "version": "1.0", "created_by": "x", "inputs": []}
 for pattern, code in behaviour.items():
     if pattern in " ".join(args):
         print("error: made to fail", file=sys.stderr)
         if key == "qat-gate check":
             pathlib.Path(option("--out")).write_text("{}")
         if key == "qat-train run":
-            pathlib.Path(option("--out"), "run.json").write_text("{}")
+            pathlib.Path(option("--out"), "run.json").write_text(json.dumps(head | {"status": "failed"}))
         sys.exit(code)
 if key == "qat-data prepare":
     out = pathlib.Path(option("--out"))
@@ -74,7 +75,6 @@ elif key == "qat-train inspect":
 elif key == "qat-train run" and (here / "standing.json").exists():
     import signal, time
     out = pathlib.Path(option("--out"))
-    head = {"schema": "qat-train/run", "version": "1.0", "created_by": "x", "inputs": []}
     head |= {"training": {"epochs": 2}, "seconds": 3.0}
     resumed = (out / "metrics.jsonl").exists()
     def end(*_):
@@ -93,7 +93,8 @@ elif key == "qat-report warn":
     print(json.dumps({"standing": json.loads((here / "standing.json").read_text())}))
 elif key == "qat-train run":
     print("noise \\r  epoch 1/2  mAP50-95 raw 0.1  ema 0.1  3.0 s  about 3 s left", file=sys.stderr)
-    pathlib.Path(option("--out"), "run.json").write_text(json.dumps({"out": option("--out")}))
+    body = head | {"status": "completed", "out": option("--out")}
+    pathlib.Path(option("--out"), "run.json").write_text(json.dumps(body))
 elif key == "qat-qc run":
     out = pathlib.Path(option("--out"))
     out.mkdir(parents=True)
