@@ -85,6 +85,13 @@ def slow(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def faults(session: nox.Session) -> None:
+    """Every fault, the slow ones too, with everything installed; writes docs/faults.md."""
+    _install(session, PACKAGES, *PYTEST, "jsonschema", "nox")
+    session.run("pytest", "tests/faults", "-m", "not gpu", "--faults-table", "docs/faults.md", *session.posargs)
+
+
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Benchmarks: the functions in bench_*.py, with pytest-benchmark's table."""
     _install(session, PACKAGES, *PYTEST, "pytest-benchmark")

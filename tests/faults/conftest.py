@@ -1,0 +1,138 @@
+"""The fault table, docs/faults.md, written from the tests that ran; fixtures that faults of any kind share.
+
+Every test of a case carries `@pytest.mark.fault("B2-12", "two processes, one run root", how="real")`. `how` is "real"
+where this machine can do the thing itself, else "simulated: " and the seam it was done at. A test that counts something
+says so with `record_property("kills", n)`, `"fuzz executions"` or `"losses"`: the page adds them up.
+"""
+
+import platform
+import re
+import shlex
+import time
+from collections import Counter
+from pathlib import Path
+
+import attrs
+import pytest
+
+COUNTED = ("kills", "fuzz executions", "losses")
+
+
+def pytest_addoption(parser):
+    help = "write the fault table, as Markdown, from what this run collects"
+    parser.addoption("--faults-table", type=Path, metavar="PATH", help=help)
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(Table(config), "faults-table")
+
+
+@attrs.frozen
+class Row:
+    """One case as one test function shows it; its parametrized runs are one row."""
+
+    case: str
+    text: str
+    how: str
+    test: str
+    runs: list = attrs.field(factory=list)  # node ids
+
+
+def order(row):
+    """B2-2 before B2-12; cases of our own after the table's."""
+    parts = [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", row.case)]
+    return not row.case.startswith("B2-"), parts, row.test
+
+
+def cell(text):
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+class Table:
+    """Collects what the marks say and what became of the tests."""
+
+    def __init__(self, config):
+        self.config = config
+        self.rows = {}
+        self.outcomes = {}  # node id -> (outcome, reason)
+        self.counts = Counter()
+        self.began = time.monotonic()
+
+    @pytest.hookimpl(tryfirst=True)  # before -m and -k take tests out: those stand in the table as not run
+    def pytest_collection_modifyitems(self, items):
+        for item in items:
+            for mark in item.iter_markers("fault"):
+                case, text, how = self._read(item, *mark.args, **mark.kwargs)
+                test = item.nodeid.partition("[")[0]
+                row = self.rows.setdefault((case, text, test), Row(case, text, how, test))
+                row.runs.append(item.nodeid)
+
+    @staticmethod
+    def _read(item, case, text, *, how):
+        if not re.fullmatch(r"(B2|extra)-[\w-]+", case) or not re.match(r"real$|simulated: \S", how):
+            raise pytest.UsageError(
+                f"{item.nodeid}: a fault is marked (case, text, how), such as ('B2-12', 'two processes, one run root',"
+                f" how='real' or how='simulated: SEAM'), not {(case, text, how)}"
+            )
+        return case, text, how
+
+    def pytest_runtest_logreport(self, report):
+        if report.when == "call" or report.outcome != "passed":  # a fixture that fails or skips has no call
+            reason = re.sub(r"^Skipped: ", "", report.longrepr[2]) if report.skipped else ""
+            self.outcomes[report.nodeid] = (report.outcome, reason)
+        if report.when == "call" and "tests/faults/" in report.nodeid:
+            for name, value in report.user_properties:
+                if name in COUNTED:
+                    self.counts[name] += value
+
+    def pytest_sessionfinish(self):
+        path = self.config.getoption("--faults-table", default=None)
+        if path is not None:
+            path.write_text(self.page(), encoding="utf-8")
+
+    def result(self, row):
+        """What became of the runs of a row, such as "passed (3); skipped: no mount"."""
+        count = Counter(self.outcomes.get(run, ("not run", "")) for run in row.runs)
+        return "; ".join(
+            outcome + (f" ({n})" if n > 1 else "") + (f": {reason}" if reason else "")
+            for (outcome, reason), n in sorted(count.items())
+        )
+
+    def page(self):
+        rows = sorted(self.rows.values(), key=order)
+        runs = {run for row in rows for run in row.runs}
+        became = Counter(self.outcomes.get(run, ("not run", ""))[0] for run in runs)
+        command = shlex.join(["pytest", *map(str, self.config.invocation_params.args)])
+        minutes = (time.monotonic() - self.began) / 60
+        facts = {
+            "cases": len({row.case for row in rows}),
+            "real": sum(row.how == "real" for row in rows),
+            "simulated": sum(row.how != "real" for row in rows),
+            "tests": len(runs),
+            **{name: became[name] for name in ("passed", "failed", "skipped", "not run")},
+            **{name: self.counts[name] for name in COUNTED},
+        }
+        machine = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+        lines = [
+            "# Faults",
+            "",
+            "What breaks, what then happens, and the test that shows it. Written by `nox -s faults` on "
+            f"{time.strftime('%Y-%m-%d', time.gmtime())} ({machine}, {minutes:.0f} minutes):",
+            "",
+            f"    {command}",
+            "",
+            "| " + " | ".join(facts) + " |",
+            "|" + "---:|" * len(facts),
+            "| " + " | ".join(map(str, facts.values())) + " |",
+            "",
+            "`B2-n` is a case of the table this project was planned with, `extra-...` one of our own. Real: the machine did",
+            "it. Simulated: it can't here, and the nearest seam was made to answer as it would. A loss is a finished epoch,",
+            "a result or a user's file that was gone or changed after the fault.",
+            "",
+            "| case | what happens | real or simulated | test | result |",
+            "|---|---|---|---|---|",
+        ]
+        for row in rows:
+            parts = (row.case, row.text, row.how, f"`{row.test}`", self.result(row))
+            lines.append("| " + " | ".join(map(cell, parts)) + " |")
+        return "\n".join(lines) + "\n"
