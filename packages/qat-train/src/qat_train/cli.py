@@ -4,8 +4,9 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import attrs
 import click
 
 import qat_artifacts
@@ -13,6 +14,10 @@ from qat_artifacts import Exit
 from qat_train.environment import prepare_environment, quiet_stdout
 from qat_train.errors import Diverged, InputError, NotProven, ResourceError, SpecError
 from qat_train.export.commands import COMMANDS
+from qat_train.trust import trust_option
+
+if TYPE_CHECKING:
+    from qat_train.spec import RunSpec
 
 FAILURES: dict[type[Exception], Exit] = {
     SpecError: Exit.USAGE,
@@ -45,32 +50,38 @@ def cli() -> None:
 @click.option("--spec", "spec_path", type=click.Path(path_type=Path), required=True, help="Run specification, TOML.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
 @resume_option
+@trust_option
 @json_option
-def run(spec_path: Path, out: Path, resume: Any, as_json: bool) -> None:
+def run(spec_path: Path, out: Path, resume: Any, trust: str | None, as_json: bool) -> None:
     """Train one trajectory; validate raw and averaged weights every epoch.
 
     Example: qat-train run --spec run.toml --out runs/n-seed0
     """
-    _train(spec_path, out, resume, as_json, pretrain=False)
+    _train(_read(spec_path, trust), out, resume, as_json, pretrain=False)
 
 
 @cli.command()
 @click.option("--spec", "spec_path", type=click.Path(path_type=Path), required=True, help="Specification, bits = 32.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder; the weights are its model.pt.")
 @resume_option
+@trust_option
 @json_option
-def pretrain(spec_path: Path, out: Path, resume: Any, as_json: bool) -> None:
+def pretrain(spec_path: Path, out: Path, resume: Any, trust: str | None, as_json: bool) -> None:
     """Train or fine-tune floating-point weights; classes may differ from the checkpoint's.
 
     Example: qat-train pretrain --spec pretrain.toml --out runs/pretrain-n
     """
-    _train(spec_path, out, resume, as_json, pretrain=True)
+    spec = _read(spec_path, trust)
+    if spec.quantization.enabled:
+        raise SpecError(f"{spec_path}: quantization.bits must be 32 for this command")
+    _train(spec, out, resume, as_json, pretrain=True)
 
 
 @cli.command()
 @click.option("--checkpoint", required=True, help="A .pt file.")
+@trust_option
 @json_option
-def inspect(checkpoint: str, as_json: bool) -> None:
+def inspect(checkpoint: str, trust: str | None, as_json: bool) -> None:
     """Say what a checkpoint holds, without running its code.
 
     Example: qat-train inspect --checkpoint yolov10n.pt --json
@@ -79,7 +90,7 @@ def inspect(checkpoint: str, as_json: bool) -> None:
     with quiet_stdout():
         from qat_train.detector import load_detector
 
-        found = load_detector(checkpoint)
+        found = load_detector(checkpoint, trust=trust)
     parameters = sum(p.numel() for p in found.model.parameters())
     about = {
         "variant": found.variant,
@@ -96,8 +107,9 @@ def inspect(checkpoint: str, as_json: bool) -> None:
 @click.option("--checkpoint", required=True, help="A .pt file, or scratch:yolov10m for the architecture alone.")
 @click.option("--policy", default="default", show_default=True, help="A shipped layer policy, or a .toml file.")
 @click.option("--bits", type=click.IntRange(2, 8), default=4, show_default=True, help="Width of the policy's base.")
+@trust_option
 @json_option
-def layers(checkpoint: str, policy: str, bits: int, as_json: bool) -> None:
+def layers(checkpoint: str, policy: str, bits: int, trust: str | None, as_json: bool) -> None:
     """List the convolutions of a detector with their structural type and the bits that a policy gives them.
 
     Example: qat-train layers --checkpoint scratch:yolov10m --policy default
@@ -108,7 +120,7 @@ def layers(checkpoint: str, policy: str, bits: int, as_json: bool) -> None:
         from qat_train.insertion import describe_layers
         from qat_train.policy import assign_bits, load_policy
 
-        model = load_detector(checkpoint).model
+        model = load_detector(checkpoint, trust=trust).model
         reparameterise(model)
         found = describe_layers(model, assign_bits(load_policy(policy), convolution_sites(model), bits))
     if as_json:
@@ -159,17 +171,18 @@ def audit(run_dir: Path, out: Path, evaluate: bool, device: str | None, as_json:
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the scan.")
 @click.option("--bits-high", type=click.IntRange(3, 8), default=8, show_default=True, help="Width of raised layers.")
 @click.option("--budget", type=float, help="Average bits per quantized weight; half a bit above the base without.")
+@trust_option
 @json_option
-def sensitivity(spec_path: Path, out: Path, bits_high: int, budget: float | None, as_json: bool) -> None:
+def sensitivity(
+    spec_path: Path, out: Path, bits_high: int, budget: float | None, trust: str | None, as_json: bool
+) -> None:
     """Measure what each layer alone loses at the specification's bits, and write a mixed policy within a budget.
 
     A scan that was cut off continues; another budget for a finished one costs a single evaluation.
 
     Example: qat-train sensitivity --spec run.toml --out runs/sensitivity-n --budget 4.5
     """
-    from qat_train.spec import read_spec
-
-    spec = read_spec(spec_path)
+    spec = _read(spec_path, trust)
     threads = prepare_environment(spec.training.threads)
     with quiet_stdout():
         from qat_train.ranking import describe
@@ -183,15 +196,16 @@ def sensitivity(spec_path: Path, out: Path, bits_high: int, budget: float | None
 @click.option("--spec", "spec_path", type=click.Path(path_type=Path), required=True, help="Run specification, TOML.")
 @click.option("--policy", "policies", multiple=True, help="A layer policy to try; may be repeated. The spec's without.")
 @click.option("--init", "inits", multiple=True, type=click.Choice(["max", "mse"]), help="Of scales; may be repeated.")
+@trust_option
 @json_option
-def ptq(spec_path: Path, policies: tuple[str, ...], inits: tuple[Any, ...], as_json: bool) -> None:
+def ptq(
+    spec_path: Path, policies: tuple[str, ...], inits: tuple[Any, ...], trust: str | None, as_json: bool
+) -> None:
     """Measure what quantization alone costs, for layer policies side by side; nothing is trained.
 
     Example: qat-train ptq --spec run.toml --policy default --policy small-8 --init max --init mse
     """
-    from qat_train.spec import read_spec
-
-    spec = read_spec(spec_path)
+    spec = _read(spec_path, trust)
     threads = prepare_environment(spec.training.threads)
     with quiet_stdout():
         from qat_train.untrained import compare, describe
@@ -208,12 +222,15 @@ def _show(record: qat_artifacts.Record, text: str, as_json: bool) -> None:
     click.echo(qat_artifacts.dumps(qat_artifacts.unstructure(record)) if as_json else f"{text.rstrip()}\n", nl=False)
 
 
-def _train(spec_path: Path, out: Path, resume: Any, as_json: bool, *, pretrain: bool) -> None:
+def _read(spec_path: Path, trust: str | None) -> "RunSpec":
+    """The specification, its model.trust_checkpoint replaced by the option."""
     from qat_train.spec import read_spec
 
     spec = read_spec(spec_path)
-    if pretrain and spec.quantization.enabled:
-        raise SpecError(f"{spec_path}: quantization.bits must be 32 for this command")
+    return spec if trust is None else attrs.evolve(spec, model=attrs.evolve(spec.model, trust_checkpoint=trust))
+
+
+def _train(spec: "RunSpec", out: Path, resume: Any, as_json: bool, *, pretrain: bool) -> None:
     threads = prepare_environment(spec.training.threads)
     with quiet_stdout():
         from qat_train.progress import EpochReporter

@@ -17,8 +17,9 @@ from ultralytics.nn.modules.head import Detect
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 import qat_artifacts
-from qat_train.errors import InputError
+from qat_train.errors import InputError, ResourceError
 from qat_train.policy import Kind, Site
+from qat_train.unpickling import open_pt, reason_of
 
 SCRATCH = "scratch:"  # checkpoint "scratch:yolov10n" stands for random weights of that architecture
 
@@ -40,10 +41,16 @@ class Detector:
         return f"yolo10{self.scale}" if is_v10 and self.scale in ("n", "s", "m") else "other"
 
 
-def load_detector(checkpoint: str, *, seed: int = 0) -> Detector:
-    """Load an Ultralytics .pt with weights-only unpickling, or build "scratch:<architecture>" from `seed`.
+def load_detector(checkpoint: str, *, seed: int = 0, trust: str | None = None) -> Detector:
+    """Load an Ultralytics .pt without running its code, or build "scratch:<architecture>" from `seed`.
+
+    Args:
+        checkpoint: a file, or "scratch:<architecture>".
+        seed: of random weights.
+        trust: "sha256:<hex>" of a file whose code may run; see `qat_train.unpickling`.
 
     Raises:
+        SpecError: `trust` is no hash.
         InputError: missing, unreadable, no detector, or holding anything but the allowed classes.
     """
     if checkpoint.startswith(SCRATCH):
@@ -58,21 +65,20 @@ def load_detector(checkpoint: str, *, seed: int = 0) -> Detector:
     path = Path(checkpoint)
     if not path.is_file():
         raise InputError(f"model.checkpoint: {path} does not exist; give a .pt file, or put the weights there")
-    if not tasks._SafeLoad.SUPPORTED:
-        raise InputError("this torch cannot load checkpoints safely; install torch>=2.10")
-    try:
-        content, _ = tasks.torch_safe_load(path, safe_only=True)
-    except Exception as error:  # the loader raises a dozen types for damaged and hostile files alike
-        raise InputError(f"model.checkpoint: {path} cannot be loaded safely: {str(error).splitlines()[0]}") from error
-    model = content.get("ema") or content.get("model")
+    opened = open_pt(path, trust)
+    content = opened.content
+    model = content.get("model") if content.get("ema") is None else content["ema"]
     if not isinstance(model, tasks.DetectionModel):
         raise InputError(f"model.checkpoint: {path} holds {type(model).__name__}, a DetectionModel is expected")
     if content.get("modelopt"):
         raise InputError(f"model.checkpoint: {path} is quantized already; start from floating-point weights")
-    imgsz = (content.get("train_args") or {}).get("imgsz")
-    return _describe(
-        model.float(), sha256=qat_artifacts.sha256_file(path), imgsz=imgsz if isinstance(imgsz, int) else None
-    )
+    arguments = content.get("train_args")
+    imgsz = arguments.get("imgsz") if isinstance(arguments, dict) else None
+    try:
+        model.criterion = None  # a loss of the file's making
+        return _describe(model.float(), sha256=opened.sha256, imgsz=imgsz if isinstance(imgsz, int) else None)
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"model.checkpoint: {path} holds no whole detector: {reason_of(error)}") from error
 
 
 def _describe(model: Any, *, sha256: str, imgsz: int | None) -> Detector:
@@ -81,9 +87,12 @@ def _describe(model: Any, *, sha256: str, imgsz: int | None) -> Detector:
             module.inplace = True
         if isinstance(module, nn.Upsample) and not hasattr(module, "recompute_scale_factor"):
             module.recompute_scale_factor = None  # files written by torch 1.10 lack it
+    if not isinstance(model.yaml, dict) or not isinstance(model.names, dict | list):
+        raise TypeError("yaml and names say what it is")
+    indices = sorted(model.names) if isinstance(model.names, dict) else range(len(model.names))
     return Detector(
         model=model.eval(),
-        names=tuple(str(model.names[i]) for i in sorted(model.names)),
+        names=tuple(str(model.names[i]) for i in indices),
         sha256=sha256,
         scale=str(model.yaml.get("scale", "")),
         imgsz=imgsz,
@@ -117,7 +126,7 @@ def match_classes(
             f"the checkpoint knows {len(detector.names)} classes ({_shown(detector.names)}), the data set "
             f"{len(names)} ({_shown(names)}); fine-tune it first: qat-train pretrain"
         )
-    model = tasks.DetectionModel(copy.deepcopy(detector.model.yaml), nc=len(names), verbose=False)
+    model = _construct(detector.model.yaml, len(names))
     model.names = dict(enumerate(names))  # set before loading: rows of the class branches are copied by name
     model.load(detector.model, verbose=False)
     return model, "by-name" if same else "rebuilt"
@@ -133,10 +142,14 @@ def class_width(model: Any) -> int:
 
 
 def build_detector(architecture: dict[str, Any], names: Sequence[str], width: int) -> Any:
-    """An untrained detector for `names`, whose class branches are `width` channels wide, whatever its class count."""
-    model = tasks.DetectionModel(copy.deepcopy(architecture), nc=len(names), verbose=False)
+    """An untrained detector for `names`, whose class branches are `width` channels wide, whatever its class count.
+
+    Raises:
+        InputError: the architecture cannot be built, or would run more than layers.
+    """
+    model = _construct(architecture, len(names))
     if class_width(model) != width:
-        wide = tasks.DetectionModel(copy.deepcopy(architecture), nc=width, verbose=False)
+        wide = _construct(architecture, width)
         for branch in ("cv3", "one2one_cv3"):
             if hasattr(model.model[-1], branch):
                 for level in (source := getattr(wide.model[-1], branch)):
@@ -144,6 +157,27 @@ def build_detector(architecture: dict[str, Any], names: Sequence[str], width: in
                 setattr(model.model[-1], branch, source)
     model.names = dict(enumerate(names))
     return model
+
+
+def _construct(architecture: dict[str, Any], nc: int) -> Any:
+    """A detector of an architecture that a file describes, for `nc` classes.
+
+    Ultralytics looks layers up by name among all that its module has imported, and evaluates the text of an activation;
+    here, names must be those of layers and the activation a plain call of one, whatever the environment says.
+    """
+    active = tasks._SafeLoad._local
+    was, active.active = getattr(active, "active", False), True
+    try:
+        if not tasks._SafeLoad.restricted():
+            raise ResourceError("this Ultralytics evaluates what a checkpoint says; install ultralytics>=8.4.190,<8.5")
+        for part in (architecture["backbone"], architecture["head"]):
+            if any(layer[2] == "TorchVision" for layer in part):  # the one layer that downloads its weights
+                raise TypeError("a layer TorchVision")
+        return tasks.DetectionModel(copy.deepcopy(architecture), nc=nc, verbose=False)
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"the checkpoint's architecture cannot be built: {reason_of(error)}") from error
+    finally:
+        active.active = was
 
 
 def _shown(names: Sequence[str]) -> str:

@@ -71,7 +71,7 @@ def load_policy(name: str, *, folder: Path | None = None) -> Policy:
     if name.endswith(".toml"):
         path = (folder or Path()) / name
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except OSError as error:
             raise SpecError(f"quantization.policy: {path}: {error.strerror}") from error
         except UnicodeDecodeError as error:

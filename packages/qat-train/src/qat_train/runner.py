@@ -1,5 +1,6 @@
 """One run from its specification: references, training, checkpoint, record."""
 
+import contextlib
 import copy
 import datetime
 import hashlib
@@ -19,6 +20,7 @@ from qat_train.arguments import training_arguments
 from qat_train.averaging import describe as describe_ema
 from qat_train.checkpoint import Checkpoint, save_checkpoint
 from qat_train.detector import class_width, save_pt
+from qat_train.disk import bytes_of_run, require_room
 from qat_train.environment import git_state, versions
 from qat_train.errors import Diverged, ResourceError, SpecError, TrainError
 from qat_train.evaluator import hash_weights
@@ -55,6 +57,7 @@ def execute(
 
     Raises:
         SpecError, InputError, ResourceError: before or during training; run.json then says `failed`.
+        OSError: a file cannot be written; what was written before stands, and the same call again goes on.
         Diverged: the run's own result; run.json is completed and holds the events that show it.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -64,6 +67,7 @@ def execute(
     prepared = prepare(spec, folder=out / "ultralytics", threads=threads, pretrain=pretrain)
     inputs = [prepared.data.path]
     run = _record(prepared, threads)
+    require_room(out, bytes_of_run(run.model.parameters))
     qat_artifacts.write(out / "run.json", run, inputs=inputs)
     trainer = QatTrainer(
         training_arguments(
@@ -95,11 +99,15 @@ def execute(
         trainer.train()
     except Diverged as error:
         diverged = str(error)
-    except (TrainError, torch.OutOfMemoryError) as error:
+    except (TrainError, torch.OutOfMemoryError, torch.AcceleratorError, OSError) as error:
         failed = attrs.evolve(run, status="failed", error=str(error), events=tuple(context.events))
-        qat_artifacts.write(out / "run.json", failed, inputs=inputs)
+        with contextlib.suppress(OSError):  # a full disk: the record then says "running", as after a kill
+            qat_artifacts.write(out / "run.json", failed, inputs=inputs)
         if isinstance(error, torch.OutOfMemoryError):
             raise ResourceError(f"out of memory: {str(error).splitlines()[0]}") from error
+        if isinstance(error, torch.AcceleratorError):
+            why = str(error).splitlines()[0]
+            raise ResourceError(f"device {prepared.device} failed: {why}; the same call again goes on") from error
         if isinstance(error, OffGrid):  # weights that this run made, no fault of what it was given
             raise TrainError(str(error)) from error
         raise
@@ -142,7 +150,7 @@ def spec_identity(spec: RunSpec, *, pretrain: bool) -> str:
     body = qat_artifacts.unstructure(spec)
     for key in ("device", "workers", "threads"):
         del body["training"][key]
-    del body["references"], body["overrides"]
+    del body["references"], body["overrides"], body["model"]["trust_checkpoint"]
     checkpoint = Path(spec.model.checkpoint)
     body["model"]["checkpoint"] = (
         qat_artifacts.sha256_file(checkpoint) if checkpoint.is_file() else spec.model.checkpoint

@@ -12,6 +12,7 @@ from attrs import validators
 import qat_artifacts
 from qat_train.errors import SpecError
 from qat_train.run import Series
+from qat_train.trust import parse_trust
 
 
 def _positive(_: object, attribute: "attrs.Attribute[float]", value: float) -> None:
@@ -34,10 +35,16 @@ class RunKey:
 
 @attrs.frozen(kw_only=True)
 class ModelKey:
-    """[model]: a .pt file, or "scratch:<architecture>"."""
+    """[model]: a .pt file, or "scratch:<architecture>"; "sha256:<hex>" of a file whose code may run, "" for none."""
 
     variant: str
     checkpoint: str
+    trust_checkpoint: str = attrs.field(default="")
+
+    @trust_checkpoint.validator
+    def _hash(self, _: Any, value: str) -> None:
+        if value:
+            parse_trust(value)
 
 
 @attrs.frozen(kw_only=True)
@@ -169,7 +176,7 @@ def read_spec(path: Path) -> RunSpec:
         SpecError: unreadable file or any wrong key; all faults in one text.
     """
     try:
-        raw = tomli.loads(path.read_text(encoding="utf-8"))
+        raw = tomli.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SpecError(f"{path}: {error.strerror}") from error
     except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -8,6 +8,7 @@ import click
 import qat_artifacts
 from qat_train.environment import prepare_environment, quiet_stdout
 from qat_train.errors import SpecError
+from qat_train.trust import trust_option
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 
@@ -20,6 +21,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the files.")
 @click.option("--dataset", type=click.Path(path_type=Path), help="The run's prepared data, if it has moved.")
 @click.option("--benchmark", is_flag=True, help="Measure latency, FP32 against INT4, too.")
+@trust_option
 @json_option
 def export(run_dir: Path, out: Path, as_json: bool, **options: Any) -> None:
     """Write the 4-bit model as packed safetensors and as INT4 ONNX, and prove that both are the trained one.
@@ -73,6 +75,7 @@ def verify_export(folder: Path, as_json: bool) -> None:
     type=click.Path(path_type=Path),
     help="Floating-point checkpoint, a .pt file; without, the one that the exported run started from.",
 )
+@trust_option
 @json_option
 def predict(model: Path, images: tuple[Path, ...], conf: float, as_json: bool, **options: Any) -> None:
     """Detect objects in images with an exported model, on ONNX Runtime, and with the FP32 checkpoint beside it.

@@ -48,6 +48,7 @@ def export_run(
     dataset: Path | None,
     benchmark: bool,
     threads: int,
+    trust: str | None = None,
 ) -> Export:
     """Write packed checkpoint, ONNX file, detections, pictures and export.json into `out`; the record comes last.
 
@@ -60,6 +61,7 @@ def export_run(
         dataset: where the run's prepared data lies now; where it lay then, without.
         benchmark: measure latency too.
         threads: CPU threads for torch and ONNX Runtime.
+        trust: "sha256:<hex>" of a checkpoint whose code may run, to draw the pictures of the run's start.
 
     Raises:
         SpecError, InputError, OffGrid: before anything is written.
@@ -96,7 +98,7 @@ def export_run(
     ):
         qat_artifacts.write_text(out / name, json.dumps(results, allow_nan=False) + "\n")
     pictures = _pictures(
-        out / "pictures.jpg", source.run, images, order=tuple(identifiers.images), about=about, data=data
+        out / "pictures.jpg", source.run, images, order=tuple(identifiers.images), about=about, data=data, trust=trust
     )
     written_names = (*attrs.astuple(files), *([pictures.file] if pictures else []))
     hashes = {name: qat_artifacts.sha256_file(out / name) for name in written_names}
@@ -159,12 +161,20 @@ def _data(source: Source, dataset: Path | None) -> PreparedData:
 
 
 def _pictures(
-    path: Path, run: Run, images: Sequence[ImageDetections], *, order: Sequence[str], about: About, data: PreparedData
+    path: Path,
+    run: Run,
+    images: Sequence[ImageDetections],
+    *,
+    order: Sequence[str],
+    about: About,
+    data: PreparedData,
+    trust: str | None,
 ) -> Pictures | None:
     """Both sides drawn; None, with a warning, where the floating-point side is not to be had: it is no proof."""
     path.unlink(missing_ok=True)  # that of an earlier export
     try:
-        start = comparable_model(starting_detector(run), run.model.checkpoint, about.names, max_det=about.max_det)
+        start = starting_detector(run, trust)
+        start = comparable_model(start, run.model.checkpoint, about.names, max_det=about.max_det)
         return write_pictures(path, start, images, order=order, about=about, data_yaml=data.yaml)
     except InputError as error:
         logger.warning("no %s: %s", path.name, error)

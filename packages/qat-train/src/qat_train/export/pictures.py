@@ -49,7 +49,7 @@ def write_pictures(
         data_yaml: of the prepared data set.
 
     Returns:
-        The record; the same inputs give the same bytes under one version of Pillow.
+        The record; the same objects give the same bytes under one version of Pillow.
 
     Raises:
         InputError: no validation image has an object, or one cannot be read.

@@ -55,7 +55,13 @@ class _Reference:
 
 
 def predict(
-    model: Path, images: Sequence[Path], *, confidence: float, out: Path | None, against: Path | None
+    model: Path,
+    images: Sequence[Path],
+    *,
+    confidence: float,
+    out: Path | None,
+    against: Path | None,
+    trust: str | None = None,
 ) -> tuple[Prediction, ...]:
     """Detect objects.
 
@@ -66,14 +72,17 @@ def predict(
         out: folder for pictures of both halves; none are drawn without.
         against: floating-point checkpoint, a .pt file; without, the one that the run of the export started from. Where
             that is not to be found, the exported model is alone and `note` says why.
+        trust: "sha256:<hex>" of a checkpoint whose code may run.
 
     Raises:
         InputError: a file is missing or cannot be read, or `against` is for other classes or another head.
-        SpecError: two images of one name would be drawn into one file.
+        SpecError: `model` is no .onnx file, or two images of one name would be drawn into one file.
     """
     for path in (model, *images, *([against] if against else [])):
         if not path.is_file():
             raise InputError(f"{path}: no such file")
+    if model.suffix != ".onnx":  # Ultralytics opens a dozen formats by their suffix, some of which run code
+        raise SpecError(f"--model {model}: expected the model.onnx of an export")
     stems = [image.stem for image in images]
     if out is not None and (same := next((stem for stem in stems if stems.count(stem) > 1), None)):
         raise SpecError(f"--image: several files are called {same!r} and would be drawn into one; call them one by one")
@@ -87,7 +96,7 @@ def predict(
             raise InputError(f"{model} on {image}: {str(error).splitlines()[0]}") from error
         names = [result.names[i] for i in sorted(result.names)]
         if not found:  # the classes are known from the first result on
-            reference = _find_reference(model, against, names, max_det=int(detector.predictor.args.max_det))
+            reference = _find_reference(model, against, trust, names, int(detector.predictor.args.max_det))
         int4 = found_objects(result.boxes.data, names)
         fp32 = None
         if reference.model is not None:
@@ -112,14 +121,16 @@ def predict(
     return tuple(found)
 
 
-def _find_reference(model: Path, against: Path | None, names: Sequence[str], *, max_det: int) -> _Reference:
+def _find_reference(
+    model: Path, against: Path | None, trust: str | None, names: Sequence[str], max_det: int
+) -> _Reference:
     """The checkpoint that was named, or else the one that the run of the export started from, if it is to be had."""
     if against is not None:
-        source, detector = str(against), load_detector(str(against))
+        source, detector = str(against), load_detector(str(against), trust=trust)
     else:
         try:
             run = run_of_export(model.parent / "export.json")
-            source, detector = run.model.checkpoint, starting_detector(run)
+            source, detector = run.model.checkpoint, starting_detector(run, trust)
         except (InputError, qat_artifacts.ArtifactError) as error:
             return _Reference(note=f"{error}, or name the floating-point checkpoint with --against FILE.pt")
     return _Reference(source=source, model=comparable_model(detector, source, names, max_det=max_det))

@@ -30,8 +30,8 @@ def run_of_export(record: Path) -> Run:
     raise InputError(f"{record} names no run")
 
 
-def starting_detector(run: Run) -> Detector:
-    """The floating-point detector that a run started from.
+def starting_detector(run: Run, trust: str | None) -> Detector:
+    """The floating-point detector that a run started from; `trust` as in `load_detector`.
 
     Raises:
         InputError: its file is gone, another one, or not readable.
@@ -39,10 +39,13 @@ def starting_detector(run: Run) -> Detector:
     path, about = run.model.checkpoint, run.model
     if not path.startswith(SCRATCH) and not Path(path).is_file():
         raise InputError(f"{path}: the checkpoint that {run.run_id} started from is gone; put the file back")
-    found = load_detector(path, seed=run.training.seed)
-    if found.sha256 != about.checkpoint_sha256:
+    sha256 = "" if path.startswith(SCRATCH) else qat_artifacts.sha256_file(path)
+    if sha256 in ("", about.checkpoint_sha256):  # another file is not even opened
+        found = load_detector(path, seed=run.training.seed, trust=trust)
+        sha256 = found.sha256
+    if sha256 != about.checkpoint_sha256:
         raise InputError(
-            f"{path}: SHA-256 {found.sha256[:12]}, {run.run_id} started from {about.checkpoint_sha256[:12]}; put the "
+            f"{path}: SHA-256 {sha256[:12]}, {run.run_id} started from {about.checkpoint_sha256[:12]}; put the "
             "file back"
         )
     return found
