@@ -20,6 +20,7 @@ from ultralytics.models.yolo.detect import DetectionValidator
 from qat_train.detector import set_head
 from qat_train.errors import InputError
 from qat_train.insertion import assert_on_grid
+from qat_train.isolation import isolated
 from qat_train.randomness import preserved_rng
 from qat_train.run import Evaluation, EvaluationBlock
 
@@ -74,7 +75,7 @@ def square_loader(
             "verbose": False,
         }
     )
-    with preserved_rng():
+    with preserved_rng(), isolated():
         try:
             data = check_det_dataset(str(data_yaml), autodownload=False)
         except Exception as error:
@@ -160,14 +161,8 @@ class Evaluator:
         started = time.monotonic()
         self.guard(model, quantized_layers)
         set_head(model)
-        validator = self._validator
-        with preserved_rng(), evaluation_mode(model), torch.no_grad():
-            validator.init_metrics(model)
-            for batch in validator.dataloader:
-                prepared = validator.preprocess(batch)
-                validator.update_metrics(validator.postprocess(model(prepared["img"])), prepared)
-            results = validator.get_stats()
-        box = validator.metrics.box
+        results = self._metrics(model, self._validator.dataloader)
+        box = self._validator.metrics.box
         names = self.data["names"]
         per_class = {str(names[int(c)]): float(ap) for c, ap in zip(box.ap_class_index, box.ap, strict=True)}
         return Evaluation(
@@ -179,3 +174,28 @@ class Evaluator:
             weights_sha256=hash_weights(model),
             seconds=time.monotonic() - started,
         )
+
+    def seconds_per_image(self, model: Any, *, images: int) -> float:
+        """What one image of an evaluation costs, metrics included, by the first `images` images or a few more.
+
+        The loader works batch by batch, and an evaluation with fewer batches than two says little: the first one pays
+        for what later ones find warm.
+        """
+        set_head(model)
+        loader = self._validator.dataloader
+        started = time.monotonic()
+        self._metrics(model, itertools.islice(loader, -(-images // loader.batch_size)))
+        seconds = time.monotonic() - started
+        loader.reset()  # Ultralytics' loader would go on where this one stopped
+        seen: int = self._validator.seen
+        return seconds / seen
+
+    def _metrics(self, model: Any, batches: Iterable[Any]) -> dict[str, float]:
+        validator = self._validator
+        with preserved_rng(), evaluation_mode(model), torch.no_grad():
+            validator.init_metrics(model)
+            for batch in batches:
+                prepared = validator.preprocess(batch)
+                validator.update_metrics(validator.postprocess(model(prepared["img"])), prepared)
+            found: dict[str, float] = validator.get_stats()
+        return found

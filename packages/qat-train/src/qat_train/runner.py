@@ -69,33 +69,16 @@ def execute(
     run = _record(prepared, threads)
     require_room(out, bytes_of_run(run.model.parameters))
     qat_artifacts.write(out / "run.json", run, inputs=inputs)
-    trainer = QatTrainer(
-        training_arguments(
-            spec, data_yaml=prepared.data.yaml, folder=(out / "ultralytics").resolve(), device=prepared.device
-        )
-    )
-    trainer.context = context = RunContext(
-        spec=spec,
-        spec_sha256=identity,
-        evaluator=prepared.evaluator,
-        quantized_layers=prepared.quantization.quantized_layers,
-        folder=out,
-        threads=threads,
-        report=report,
-        scale_parameters=prepared.scale_parameters,
-        check_images=lambda found: require_all_images(
-            "training", found, prepared.data.view.train.images, prepared.data.path
-        ),
-    )
+    trainer = make_trainer(prepared, out, identity=identity, threads=threads, report=report)
+    context = trainer.context
     diverged: str | None = None
     try:
         if not pretrain:
             run = attrs.evolve(run, references=measure_references(prepared))
-            if spec.interventions:
-                context.teacher = copy.deepcopy(prepared.model).eval().requires_grad_(False)
-            prepared.quantize(prepared.model)
+            give_model(trainer, prepared)
             qat_artifacts.write(out / "run.json", run, inputs=inputs)
-        trainer.model = prepared.model
+        else:
+            trainer.model = prepared.model
         trainer.train()
     except Diverged as error:
         diverged = str(error)
@@ -135,6 +118,42 @@ def execute(
     if diverged is not None:
         raise Diverged(diverged)
     return run
+
+
+def make_trainer(prepared: Prepared, out: Path, *, identity: str, threads: int, report: Report) -> QatTrainer:
+    """The trainer of a run, without its model: that is quantized first.
+
+    Args:
+        prepared: from the run's specification.
+        out: the run's folder; what Ultralytics insists to write goes below it.
+        identity: of the specification, see `spec_identity`.
+        threads: CPU threads for torch.
+        report: called after every epoch.
+    """
+    spec, data = prepared.spec, prepared.data
+    trainer = QatTrainer(
+        training_arguments(spec, data_yaml=data.yaml, folder=(out / "ultralytics").resolve(), device=prepared.device)
+    )
+    trainer.context = RunContext(
+        spec=spec,
+        spec_sha256=identity,
+        evaluator=prepared.evaluator,
+        quantized_layers=prepared.quantization.quantized_layers,
+        folder=out,
+        threads=threads,
+        report=report,
+        scale_parameters=prepared.scale_parameters,
+        check_images=lambda found: require_all_images("training", found, data.view.train.images, data.path),
+    )
+    return trainer
+
+
+def give_model(trainer: QatTrainer, prepared: Prepared) -> None:
+    """Quantize the model and hand it over; where interventions need it, a floating-point copy as their teacher."""
+    if prepared.spec.interventions:
+        trainer.context.teacher = copy.deepcopy(prepared.model).eval().requires_grad_(False)
+    prepared.quantize(prepared.model)
+    trainer.model = prepared.model
 
 
 @attrs.frozen(kw_only=True)
