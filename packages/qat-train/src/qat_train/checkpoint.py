@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import attrs
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 import qat_artifacts
@@ -13,7 +13,8 @@ from qat_train.detector import build_detector, make_trainable, reparameterise, w
 from qat_train.errors import InputError
 from qat_train.insertion import insert_quantizers
 from qat_train.run import QuantizationBlock
-from qat_train.state import with_prefix, without_prefix
+from qat_train.state import read_tensors, with_prefix, without_prefix
+from qat_train.unpickling import reason_of
 
 
 @attrs.frozen(kw_only=True)
@@ -70,7 +71,7 @@ def load_checkpoint(path: Path, series: str) -> tuple[Any, Checkpoint]:
     checkpoint = qat_artifacts.read(path, Checkpoint)
     if series not in checkpoint.series:
         raise InputError(f"{path}: holds the series {', '.join(checkpoint.series)}, not {series!r}")
-    tensors = path.parent / checkpoint.tensors
+    tensors = path.parent / Path(checkpoint.tensors).name  # beside it, whatever the record says
     if not tensors.is_file() or qat_artifacts.sha256_file(tensors) != checkpoint.tensors_sha256:
         raise InputError(f"{tensors}: missing or not the file that checkpoint.json names")
     if checkpoint.quantization.library not in ("nvidia-modelopt", "none"):
@@ -85,5 +86,8 @@ def load_checkpoint(path: Path, series: str) -> tuple[Any, Checkpoint]:
     bits = {layer.name: layer.bits for layer in checkpoint.quantization.layers}
     if checkpoint.quantization.quantized_layers:
         insert_quantizers(model, bits, checkpoint.quantization.granularity)
-    model.load_state_dict(without_prefix(series, load_file(tensors)))
+    try:
+        model.load_state_dict(without_prefix(series, read_tensors(tensors)))
+    except RuntimeError as error:
+        raise InputError(f"{tensors}: other tensors than the architecture has, {reason_of(error)}") from error
     return model.eval(), checkpoint

@@ -173,7 +173,7 @@ def audit(run_dir: Path, out: Path, evaluate: bool, device: str | None, as_json:
 @click.option("--budget", type=float, help="Average bits per quantized weight; half a bit above the base without.")
 @trust_option
 @json_option
-def sensitivity(
+def sensitivity(  # noqa: PLR0917  # click makes a parameter of every option
     spec_path: Path, out: Path, bits_high: int, budget: float | None, trust: str | None, as_json: bool
 ) -> None:
     """Measure what each layer alone loses at the specification's bits, and write a mixed policy within a budget.
@@ -198,9 +198,7 @@ def sensitivity(
 @click.option("--init", "inits", multiple=True, type=click.Choice(["max", "mse"]), help="Of scales; may be repeated.")
 @trust_option
 @json_option
-def ptq(
-    spec_path: Path, policies: tuple[str, ...], inits: tuple[Any, ...], trust: str | None, as_json: bool
-) -> None:
+def ptq(spec_path: Path, policies: tuple[str, ...], inits: tuple[Any, ...], trust: str | None, as_json: bool) -> None:
     """Measure what quantization alone costs, for layer policies side by side; nothing is trained.
 
     Example: qat-train ptq --spec run.toml --policy default --policy small-8 --init max --init mse

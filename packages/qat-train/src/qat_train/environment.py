@@ -4,6 +4,7 @@ import contextlib
 import importlib.metadata
 import os
 import platform
+import stat
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
+
+from qat_train.errors import ResourceError
 
 
 @attrs.frozen(kw_only=True)
@@ -30,13 +33,29 @@ def prepare_environment(threads: int = 0) -> int:
     """
     count = threads or len(os.sched_getaffinity(0))
     os.environ["OMP_NUM_THREADS"] = str(count)  # Ultralytics would set 1, OpenMP reads it once
-    os.environ.setdefault("YOLO_CONFIG_DIR", str(Path(tempfile.gettempdir()) / f"qat-train-{os.getuid()}"))
+    if "YOLO_CONFIG_DIR" not in os.environ:
+        os.environ["YOLO_CONFIG_DIR"] = str(_private_folder())
     os.environ["YOLO_AUTOINSTALL"] = "false"
     os.environ["ULTRALYTICS_SAFE_LOAD"] = "true"
     os.environ["YOLO_OFFLINE"] = os.environ.get("YOLO_OFFLINE", "true")
     os.environ["HF_HUB_OFFLINE"] = "1"  # ModelOpt imports huggingface_hub
     Path(os.environ["YOLO_CONFIG_DIR"]).mkdir(parents=True, exist_ok=True)
     return count
+
+
+def _private_folder() -> Path:
+    """A folder for settings that no other account of this machine can have put there, or change.
+
+    Raises:
+        ResourceError: it belongs to another account.
+    """
+    folder = Path(tempfile.gettempdir()) / f"qat-train-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    about = folder.lstat()
+    if about.st_uid != os.getuid() or not stat.S_ISDIR(about.st_mode):
+        raise ResourceError(f"{folder} belongs to another account; set YOLO_CONFIG_DIR to a folder of your own")
+    folder.chmod(0o700)
+    return folder
 
 
 @contextlib.contextmanager

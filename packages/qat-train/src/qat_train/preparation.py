@@ -95,9 +95,7 @@ def prepare(spec: RunSpec, *, folder: Path, threads: int, pretrain: bool = False
     """
     data = read_data(spec.data.dataset)
     device = choose_device(spec.training.device)
-    detector = load_detector(
-        spec.model.checkpoint, seed=spec.run.seed, trust=spec.model.trust_checkpoint or None
-    )
+    detector = load_detector(spec.model.checkpoint, seed=spec.run.seed, trust=spec.model.trust_checkpoint or None)
     if spec.model.variant != detector.variant:
         raise InputError(
             f"model.checkpoint = {spec.model.checkpoint!r} holds {detector.variant}, model.variant asks for "

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import attrs
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -90,16 +91,29 @@ def load_state(folder: Path) -> tuple[TrainingState, dict[str, Tensor]] | None:
     """The last state that was written whole, or None where there is none.
 
     Raises:
-        InputError: `state.json` is there and its tensors are missing or other than it says.
+        InputError: `state.json` is there and its tensors are missing, damaged or other than it says.
     """
     path = folder / "state.json"
     if not path.exists():
         return None
     state = qat_artifacts.read(path, TrainingState)
-    tensors = folder / state.tensors
+    tensors = folder / Path(state.tensors).name  # beside it, whatever the record says
     if not tensors.is_file() or qat_artifacts.sha256_file(tensors) != state.tensors_sha256:
         raise InputError(f"{tensors}: missing or not the file that state.json names; remove {folder} to start over")
-    return state, load_file(tensors)
+    return state, read_tensors(tensors)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        InputError: it is damaged, or no such file.
+    """
+    try:
+        found: dict[str, Tensor] = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not read as safetensors, {error}") from error
+    return found
 
 
 def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -4,10 +4,9 @@ Each override says which behaviour of ultralytics 8.4 it replaces. The training 
 schedule, gradient clipping) is Ultralytics' own.
 """
 
-import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from qat_train.errors import Diverged, ResourceError
 from qat_train.evaluator import Evaluator
 from qat_train.insertion import keep_scales_positive
 from qat_train.interventions import build as build_interventions
+from qat_train.isolation import isolated, replaced
 from qat_train.metrics import write_metrics
 from qat_train.oscillation import Tracker
 from qat_train.randomness import epoch_seed, seed_everything
@@ -73,7 +73,7 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
 
     def __init__(self, overrides: Mapping[str, Any]) -> None:
         # Whatever tracker is importable (MLflow, TensorBoard, ...) would be logged to, unasked.
-        with _replaced(ultralytics_trainer.callbacks, "add_integration_callbacks", lambda _: None):
+        with isolated(), replaced(ultralytics_trainer.callbacks, "add_integration_callbacks", lambda _: None):
             super().__init__(overrides=dict(overrides))
         self.set_callback("on_train_start", type(self)._on_train_start)
         self.set_callback("on_train_epoch_start", type(self)._begin_epoch)
@@ -94,7 +94,7 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
         Ultralytics builds `ModelEMA(model)` with decay 0.9999 in every run; a baseline that carries an average is no
         baseline.
         """
-        with _replaced(ultralytics_trainer, "ModelEMA", self._build_average):
+        with isolated(), replaced(ultralytics_trainer, "ModelEMA", self._build_average):
             super()._setup_train()
         self.context.check_images(len(self.train_loader.dataset))
         use_threads(self.context.threads)
@@ -356,13 +356,3 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
 
 def _finite(tensors: Mapping[str, Tensor]) -> bool:
     return all(bool(torch.isfinite(value).all()) for value in tensors.values() if value.is_floating_point())
-
-
-@contextlib.contextmanager
-def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
-    original = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        setattr(module, name, original)

@@ -39,7 +39,7 @@ def starting_detector(run: Run, trust: str | None) -> Detector:
     path, about = run.model.checkpoint, run.model
     if not path.startswith(SCRATCH) and not Path(path).is_file():
         raise InputError(f"{path}: the checkpoint that {run.run_id} started from is gone; put the file back")
-    sha256 = "" if path.startswith(SCRATCH) else qat_artifacts.sha256_file(path)
+    sha256 = "" if path.startswith(SCRATCH) else qat_artifacts.sha256_file(Path(path))
     if sha256 in ("", about.checkpoint_sha256):  # another file is not even opened
         found = load_detector(path, seed=run.training.seed, trust=trust)
         sha256 = found.sha256
