@@ -15,6 +15,8 @@ from qat_ladder.dataset import image_counts
 from qat_ladder.errors import ConfigError
 from qat_ladder.flags import choice, expand_methods, parse_methods, parse_seeds
 from qat_ladder.layout import Root
+from qat_ladder.plan import make_plan
+from qat_ladder.training import specification
 
 
 def test_later_layers_win_and_each_key_knows_its_origin(request_for, tmp_path):
@@ -290,3 +292,30 @@ def test_images_are_counted_before_they_are_prepared_as_far_as_files_say(request
     assert counts(**data | {"settings": ("data.train_images=2",)}) == (2, 2)
     path.write_text("[]")
     assert counts(**data) is None
+
+
+def test_trust_in_a_checkpoint_reaches_the_specification_and_binds_no_plan(request_for):
+    hashed = f"sha256:{'ab' * 32}"
+    plain, trusting = request_for().resolve("ema"), request_for(trust_checkpoint=hashed).resolve("ema")
+    made = {
+        given.config.model.trust_checkpoint: specification(
+            given.config,
+            run_id="a",
+            seed=0,
+            series=["raw"],
+            dataset=Path("data"),
+            checkpoint="own.pt",
+            references=None,
+            overrides={},
+        )["model"]
+        for given in (plain, trusting)
+    }
+    assert made[""] == {"variant": "yolo10n", "checkpoint": "own.pt"}
+    assert made[hashed] == made[""] | {"trust_checkpoint": hashed}
+    assert make_plan([plain], [0], "shared").keys == make_plan([trusting], [0], "shared").keys
+
+
+@pytest.mark.parametrize("text", ["sha256:abc", "ab" * 32, f"md5:{'ab' * 32}", f"sha256:{'AB' * 32}"])
+def test_trust_in_anything_but_one_hash_is_refused(request_for, text):
+    with pytest.raises(ConfigError, match="trust_checkpoint: must be sha256: and 64 hexadecimal digits"):
+        request_for(trust_checkpoint=text).resolve("ema")

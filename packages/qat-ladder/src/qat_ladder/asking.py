@@ -26,6 +26,7 @@ from qat_ladder.request import (
     Scale,
     Selection,
 )
+from qat_ladder.training import trusting
 
 _RECORDED = ("torch", "torchvision", "ultralytics", "nvidia-modelopt", "numpy", "qat-train")
 
@@ -93,9 +94,8 @@ def _quantization(config: Config) -> RequestedQuantization:
             layers=(),
         )
     source = model.checkpoint if Path(model.checkpoint).is_file() else f"scratch:{model.architecture}"
-    listed = call(
-        "qat-train", "layers", "--checkpoint", source, "--policy", key.policy, "--bits", str(key.bits), "--json"
-    )
+    words = ["--checkpoint", source, "--policy", key.policy, "--bits", str(key.bits)]
+    listed = call("qat-train", "layers", *words, *trusting(model.trust_checkpoint), "--json")
     return RequestedQuantization(
         mode=f"w{key.bits}a16",
         library="nvidia-modelopt",

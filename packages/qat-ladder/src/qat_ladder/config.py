@@ -32,14 +32,23 @@ def _selection(_: object, attribute: "attrs.Attribute[str]", value: str) -> None
         raise ValueError(f"must be hash, first or list:FILE, found {value!r}")
 
 
+def _trust(_: object, attribute: "attrs.Attribute[str]", value: str) -> None:
+    if value and not re.fullmatch(r"sha256:[0-9a-f]{64}", value):
+        raise ValueError(f"must be sha256: and 64 hexadecimal digits, found {value!r}")
+
+
 @attrs.frozen(kw_only=True)
 class Model:
-    """[model]: which detector. `demo_checkpoint` belongs to the drawn data."""
+    """[model]: which detector. `demo_checkpoint` belongs to the drawn data.
+
+    `trust_checkpoint` is the "sha256:<hex>" of a .pt file whose code may run; "" for none.
+    """
 
     variant: str
     architecture: str
     checkpoint: str
     demo_checkpoint: str = ""
+    trust_checkpoint: str = attrs.field(default="", validator=_trust)
 
 
 @attrs.frozen(kw_only=True)

@@ -9,6 +9,7 @@ import qat_artifacts
 from qat_ladder.errors import ConfigError
 from qat_ladder.launch import call, say
 from qat_ladder.layout import Root
+from qat_ladder.training import trusting
 
 MODEL = "model.onnx"  # what `qat-train export` calls it
 
@@ -71,7 +72,9 @@ def export_folder(root: Root, variant: str, method: str, seed: int) -> Path:
     return root.summary(variant, method, seed) / "export"
 
 
-def run_export(root: Root, variant: str, *, method: str, seed: int, out: Path | None, benchmark: bool) -> int:
+def run_export(
+    root: Root, variant: str, *, method: str, seed: int, out: Path | None, benchmark: bool, trust: str = ""
+) -> int:
     """Export one row and print what was proven.
 
     Args:
@@ -81,6 +84,7 @@ def run_export(root: Root, variant: str, *, method: str, seed: int, out: Path | 
         seed: of the row.
         out: another folder than `export_folder`.
         benchmark: measure latency too.
+        trust: "sha256:<hex>" of a .pt file whose code may run; "" for none.
 
     Raises:
         ConfigError: the root has no such row; the text names those that are there.
@@ -100,6 +104,7 @@ def run_export(root: Root, variant: str, *, method: str, seed: int, out: Path | 
     arguments += ["--series", "ema" if row.method.ema.enabled else "raw"]
     arguments += ["--qc", folder / row.artifacts.qc_json] if row.artifacts.qc_json else []
     arguments += ["--benchmark"] if benchmark else []
+    arguments += trusting(trust)
     say(f"{variant}/{method}/seed{seed}: exporting; every validation image is run by torch and by ONNX Runtime")
     print(call("qat-train", "export", *arguments, "--out", out or export_folder(root, variant, method, seed)).rstrip())
     return 0
@@ -115,6 +120,7 @@ def run_predict(
     out: Path | None,
     confidence: float,
     against: Path | None,
+    trust: str = "",
 ) -> int:
     """Detect objects in images with the export of a row and with its floating-point checkpoint; print and draw both.
 
@@ -128,6 +134,7 @@ def run_predict(
         confidence: lowest score, in [0, 1].
         against: another floating-point checkpoint than the one that the row's run started from. qat-train finds that
             one through export.json; where it is gone, the printed text says so and the export is alone.
+        trust: "sha256:<hex>" of a .pt file whose code may run; "" for none.
 
     Raises:
         ConfigError: no image was named, or the row was not exported.
@@ -144,5 +151,6 @@ def run_predict(
     named = [word for image in images for word in ("--image", image)]
     options: list[str | Path] = ["--conf", str(confidence), "--out", out or folder.parent / "predicted"]
     options += ["--against", against] if against else []
+    options += trusting(trust)
     print(call("qat-train", "predict", "--model", folder / MODEL, *named, *options).rstrip())
     return 0

@@ -95,6 +95,7 @@ class Request:
     profile: str = ""
     coco_root: str = ""
     checkpoint: str = ""
+    trust_checkpoint: str = ""
     device: str = ""
     root: Path
     resume: str = "auto"
@@ -113,6 +114,7 @@ class Request:
         for flag, section, key, value in (
             ("--coco-root", "data", "coco_root", self.coco_root),
             ("--checkpoint", "model", "checkpoint", self.checkpoint),
+            ("--trust-checkpoint", "model", "trust_checkpoint", self.trust_checkpoint),
             ("--device", "training", "device", self.device),
         ):
             if value:

@@ -24,6 +24,7 @@ _FREE = (
     "gate.",
     "method.",
     "model.demo_checkpoint",
+    "model.trust_checkpoint",
 )
 # What each variant has for itself, as its file in configs/variants says; every other key is the same for all.
 _OF_A_VARIANT = ("model.", "training.batch", "training.lr0")

@@ -86,6 +86,7 @@ def command(request: Request, policy: Path) -> str:
         ("--profile", request.profile),
         ("--coco-root", request.coco_root),
         ("--checkpoint", request.checkpoint),
+        ("--trust-checkpoint", request.trust_checkpoint),
         ("--device", request.device),
     ):
         words += [flag, value] if value else []

@@ -36,6 +36,8 @@ def specification(
         "ema": ema,
         "overrides": overrides,
     }
+    if config.model.trust_checkpoint:
+        made["model"]["trust_checkpoint"] = config.model.trust_checkpoint
     if config.interventions:
         made["interventions"] = dict(config.interventions)
     if references is not None:
@@ -61,6 +63,11 @@ def pretrain_specification(config: Config, *, dataset: Path, checkpoint: str) ->
     made["ema"] = {}
     made.pop("interventions", None)
     return made
+
+
+def trusting(trust: str) -> list[str | Path]:
+    """The option of qat-train that lets the code of one file run; nothing for "", the rule."""
+    return ["--trust-checkpoint", trust] if trust else []
 
 
 def write_specification(path: Path, content: dict[str, Any]) -> Path:
@@ -91,7 +98,9 @@ def starting_checkpoint(config: Config, root: Root, fingerprint: str, say: Say) 
     checkpoint = Path(config.model.checkpoint)
     if not checkpoint.is_file():
         call("qat-train", "fetch", "--checkpoint", checkpoint)
-    about = json.loads(call("qat-train", "inspect", "--checkpoint", checkpoint, "--json"))
+    about = json.loads(
+        call("qat-train", "inspect", "--checkpoint", checkpoint, *trusting(config.model.trust_checkpoint), "--json")
+    )
     dataset = qat_artifacts.loads((root.data(fingerprint) / "dataset.json").read_bytes())
     names = [c["name"] for c in dataset["classes"]]
     if set(names) == set(about["names"]):

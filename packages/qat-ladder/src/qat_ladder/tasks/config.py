@@ -10,7 +10,7 @@ from qat_ladder.tasks.frame import flags_among, guard, help_of, request, task
 
 @task(
     help=help_of(
-        *("profile", "coco-root", "checkpoint", "device", "config", "set"),
+        *("profile", "coco-root", "checkpoint", "trust-checkpoint", "device", "config", "set"),
         variant="yolo10n, yolo10s or yolo10m.",
         method="Name of a file in configs/methods.",
     ),
@@ -23,6 +23,7 @@ def show(  # noqa: PLR0917  # invoke makes a flag of every parameter
     profile: str = "",
     coco_root: str = "",
     checkpoint: str = "",
+    trust_checkpoint: str = "",
     device: str = "",
     config: Any = None,
     set: Any = None,

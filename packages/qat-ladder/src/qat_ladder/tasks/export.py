@@ -10,7 +10,7 @@ from qat_ladder.tasks.frame import guard, help_of, task
 
 def _export(letter: str) -> Any:
     own = help_of(
-        "root",
+        *("root", "trust-checkpoint"),
         method="Row of the comparison.",
         seed="Seed of the row.",
         out="Folder of the files; beside the row's summary without.",
@@ -18,13 +18,14 @@ def _export(letter: str) -> Any:
     )
 
     @task(help=own, name=letter)
-    def body(
+    def body(  # noqa: PLR0917  # invoke makes a flag of every parameter
         _context: Any,
         root: str = "runs/ladder",
         method: str = "ema+qc",
         seed: str = "0",
         out: str = "",
         benchmark: bool = False,
+        trust_checkpoint: str = "",
     ) -> None:
         def run() -> int:
             from qat_ladder.exporting import parse_seed, run_export
@@ -37,6 +38,7 @@ def _export(letter: str) -> Any:
                 seed=parse_seed(seed),
                 out=Path(out) if out else None,
                 benchmark=benchmark,
+                trust=trust_checkpoint,
             )
 
         guard(run)

@@ -10,7 +10,7 @@ from qat_ladder.tasks.frame import guard, help_of, task
 
 def _predict(letter: str) -> Any:
     own = help_of(
-        "root",
+        *("root", "trust-checkpoint"),
         image="A file; may be repeated.",
         method="Row of the comparison.",
         seed="Seed of the row.",
@@ -29,6 +29,7 @@ def _predict(letter: str) -> Any:
         out: str = "",
         conf: str = "0.25",
         against: str = "",
+        trust_checkpoint: str = "",
     ) -> None:
         def run() -> int:
             from qat_ladder.exporting import parse_confidence, parse_seed, run_predict
@@ -43,6 +44,7 @@ def _predict(letter: str) -> Any:
                 out=Path(out) if out else None,
                 confidence=parse_confidence(conf),
                 against=Path(against) if against else None,
+                trust=trust_checkpoint,
             )
 
         guard(run)

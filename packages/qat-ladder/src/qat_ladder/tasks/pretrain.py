@@ -10,7 +10,7 @@ from qat_ladder.tasks.frame import flags_among, guard, help_of, request, task
 
 def _pretrain(letter: str) -> Any:
     own = help_of(
-        *("profile", "coco-root", "device", "root", "resume", "config", "set"),
+        *("profile", "coco-root", "trust-checkpoint", "device", "root", "resume", "config", "set"),
         out="Copy the weights to this file.",
         checkpoint="Start from it; from scratch without.",
     )
@@ -22,6 +22,7 @@ def _pretrain(letter: str) -> Any:
         profile: str = "",
         coco_root: str = "",
         checkpoint: str = "",
+        trust_checkpoint: str = "",
         device: str = "",
         root: str = "runs/pretrain",
         resume: str = "auto",

@@ -9,7 +9,7 @@ from qat_ladder.tasks.frame import flags_among, guard, help_of, request, task
 
 def _scan(letter: str) -> Any:
     own = help_of(
-        *("profile", "coco-root", "checkpoint", "device", "root", "config", "set"),
+        *("profile", "coco-root", "checkpoint", "trust-checkpoint", "device", "root", "config", "set"),
         budget="Average bits per quantized weight of the mixed policy; half a bit above its base without.",
     )
 
@@ -19,6 +19,7 @@ def _scan(letter: str) -> Any:
         profile: str = "",
         coco_root: str = "",
         checkpoint: str = "",
+        trust_checkpoint: str = "",
         device: str = "",
         root: str = "runs/sensitivity",
         budget: str = "",
