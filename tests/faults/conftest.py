@@ -8,12 +8,17 @@ says so with `record_property("kills", n)`, `"fuzz executions"` or `"losses"`: t
 import platform
 import re
 import shlex
+import subprocess
 import time
 from collections import Counter
 from pathlib import Path
 
 import attrs
 import pytest
+
+from ..contracts.test_gate_corpus import Ladder
+from .coco import CocoRoot
+from .commands import DEMO, call
 
 COUNTED = ("kills", "fuzz executions", "losses")
 
@@ -125,9 +130,9 @@ class Table:
             "|" + "---:|" * len(facts),
             "| " + " | ".join(map(str, facts.values())) + " |",
             "",
-            "`B2-n` is a case of the table this project was planned with, `extra-...` one of our own. Real: the machine did",
-            "it. Simulated: it can't here, and the nearest seam was made to answer as it would. A loss is a finished epoch,",
-            "a result or a user's file that was gone or changed after the fault.",
+            "`B2-n` is a case of the table this project was planned with, `extra-...` one of our own. Real: the",
+            "machine did it. Simulated: it cannot here, and the nearest seam was made to answer as it would. A loss is",
+            "a finished epoch, a result or a user's file that was gone or changed after the fault.",
             "",
             "| case | what happens | real or simulated | test | result |",
             "|---|---|---|---|---|",
@@ -136,3 +141,92 @@ class Table:
             parts = (row.case, row.text, row.how, f"`{row.test}`", self.result(row))
             lines.append("| " + " | ".join(map(cell, parts)) + " |")
         return "\n".join(lines) + "\n"
+
+
+# Fixtures -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def coco(tmp_path):
+    return CocoRoot(tmp_path / "coco")
+
+
+@pytest.fixture
+def mounted(tmp_path):
+    """Mount a file system of some size for the length of a test; `.remount("ro")` makes it read-only."""
+    made = []
+
+    def mount(size, name="mounted"):
+        folder = tmp_path / name
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+        made.append(folder)
+        return folder
+
+    yield mount
+    for folder in made:
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.fixture
+def read_only():
+    """Make a mounted file system read-only: permissions do not bind root."""
+
+    def remount(folder):
+        subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+        return folder
+
+    return remount
+
+
+@pytest.fixture
+def planted(tmp_path):
+    """A run root that is planted run by run, as the gate's corpus plants its own."""
+    return Ladder(tmp_path / "planted")
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory):
+    """Dataset.json of four training and two validation images, drawn and prepared."""
+    folder = tmp_path_factory.mktemp("drawn")
+    numbers = ("--images", 4, "--val-images", 2, "--imgsz", 64, "--seed", 5)
+    assert call("qat-data", "synth", "--out", folder / "coco", *numbers).code == 0
+    assert call("qat-data", "prepare", "--coco-root", folder / "coco", "--out", folder / "prepared").code == 0
+    return folder / "prepared" / "dataset.json"
+
+
+SPEC = """
+[run]
+run_id = "n/seed0"
+trajectory_id = "n/seed0"
+seed = 0
+[model]
+variant = "yolo10n"
+checkpoint = "{checkpoint}"
+[data]
+dataset = "{dataset}"
+[training]
+epochs = {epochs}
+imgsz = 64
+batch = 4
+lr0 = {lr0}
+lrf = 0.1
+device = "{device}"
+threads = 1
+"""
+
+
+@pytest.fixture
+def spec(drawn, tmp_path):
+    """Write the specification of a tiny run; keywords replace its values."""
+
+    def write(name="run.toml", **changes):
+        values = {"checkpoint": DEMO, "dataset": drawn, "epochs": 2, "lr0": 1e-4, "device": "cpu"} | changes
+        path = tmp_path / name
+        path.write_text(SPEC.format(**values))
+        return path
+
+    return write

@@ -81,9 +81,9 @@ def _body(path: Path, cls: type[Record]) -> tuple[dict[str, Any], bool]:
     except ValueError as error:
         raise NotAnArtifact(f"{path}: {error}") from error
     if found[0] != known[0]:
-        writer = raw.get("created_by", "an unknown program")
         raise UnsupportedVersion(
-            f"{path}: {cls.SCHEMA} {raw['version']} written by {writer}, this program reads {known[0]}.x"
+            f"{path}: {cls.SCHEMA} {raw['version']} written by {raw.get('created_by', 'an unknown program')}, "
+            f"this program reads {known[0]}.x{'; a newer release of it is needed' if found > known else ''}"
         )
     _header(raw, path)
     return {k: v for k, v in raw.items() if k not in HEADER_KEYS}, found > known
@@ -119,11 +119,13 @@ def write(path: Path, record: Record, *, created_by: str | None = None, inputs: 
     `created_by` defaults to the distribution before the slash of the schema and its installed version.
     The record is checked as a reader would check it: what cannot be read again is never written.
     """
-    if created_by is None:
-        name = record.SCHEMA.partition("/")[0]
-        created_by = f"{name} {importlib.metadata.version(name)}"
-    refs = tuple(_reference(Path(item), path.parent) for item in inputs)
-    header = Header(schema=record.SCHEMA, version=record.VERSION, created_by=created_by, inputs=refs)
+    name = record.SCHEMA.partition("/")[0]
+    header = Header(
+        schema=record.SCHEMA,
+        version=record.VERSION,
+        created_by=created_by or f"{name} {importlib.metadata.version(name)}",
+        inputs=tuple(_reference(Path(item), path.parent) for item in inputs),
+    )
     body = unstructure(record)
     structure(body, type(record), source=str(path))
     write_text(path, dumps({**attrs.asdict(header), **body}))

@@ -1,13 +1,30 @@
 """Files that are either whole or absent, also after a power cut."""
 
+import errno
 import hashlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Replace `path` atomically: temporary file beside it, fsync, rename, fsync of the folder."""
+    """Replace `path` atomically: temporary file beside it, fsync, rename, fsync of the folder.
+
+    Raises:
+        OSError: it names `path`, and for a full disk the bytes needed and free. The old file stands, nothing beside it.
+    """
+    try:
+        _replace(path, data)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = shutil.disk_usage(path.parent).free
+            error.strerror = f"{error.strerror}: {len(data)} bytes are needed, {free} are free"
+        error.filename = str(path)
+        raise
+
+
+def _replace(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".tmp")
     try:

@@ -53,7 +53,8 @@ def check_image(image: SourceImage) -> CheckedImage:
             oriented = opened.getexif().get(0x0112, 1)
             width, height = opened.size[::-1] if oriented >= 5 else opened.size  # 5 to 8 turn by 90 degrees
             kind = opened.format
-            if kind != "JPEG":
+        if kind != "JPEG":
+            with Image.open(path, formats=_FORMATS) as opened:  # anew: a PNG is read to its end for EXIF
                 opened.verify()
         sha256 = sha256_file(path)
         mended = _mend(path) if kind == "JPEG" else None

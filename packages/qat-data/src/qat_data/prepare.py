@@ -178,7 +178,13 @@ def describe_split(chosen: Chosen, classes: tuple[Class, ...]) -> Split:
     )
 
 
-def _write_split(folder: Path, chosen: Chosen) -> None:
+def _link(link: Path, image: Path, out: Path) -> None:
+    """Link an image; relative where it lies beside the prepared folder, so that both may be moved together."""
+    beside = image.is_relative_to(out.parent.resolve())
+    link.symlink_to(os.path.relpath(image, link.parent.resolve()) if beside else image)
+
+
+def _write_split(folder: Path, chosen: Chosen, out: Path) -> None:
     images, labels = folder / "images" / chosen.name, folder / "labels" / chosen.name
     images.mkdir(parents=True)
     labels.mkdir(parents=True)
@@ -186,7 +192,7 @@ def _write_split(folder: Path, chosen: Chosen) -> None:
     for checked in chosen.images:
         name = view_name(checked.image.file_name)
         if checked.mended is None:
-            (images / name).symlink_to(checked.image.path.resolve())
+            _link(images / name, checked.image.path.resolve(), out)
         else:
             (images / name).write_bytes(checked.mended)
         (labels / name).with_suffix(".txt").write_text(label_text(checked.image), encoding="utf-8")
@@ -211,13 +217,14 @@ def prepare(data: SourceData, out: Path, request: Request, progress: Progress = 
     Raises:
         DataError: an image is missing or broken, or a split is left without images or boxes.
         RequestError: `out` is not empty or lies in the source, or the selection is malformed.
+        OSError: `out` cannot be written, or the disk is full.
     """
     _refuse_inside(data, out)
-    train, val, shared = choose_both(data, request, progress)
-    with published_folder(out) as folder:
+    with published_folder(out) as folder:  # before every image is read: where nothing can be written, that is in vain
+        train, val, shared = choose_both(data, request, progress)
         splits = {c.name: describe_split(c, data.classes) for c in (train, val)}
         for chosen in (train, val):
-            _write_split(folder, chosen)
+            _write_split(folder, chosen, out)
         names = {c.index: c.name for c in data.classes}
         content = yaml.safe_dump(
             {"train": "train.txt", "val": "val.txt", "names": names}, sort_keys=False, allow_unicode=True

@@ -16,11 +16,15 @@ def published_folder(out: Path) -> Iterator[Path]:
 
     Raises:
         RequestError: `out` exists and is not an empty folder.
+        OSError: nothing can be written there.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RequestError(f"{out} exists and is not an empty folder; choose another --out or remove it")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name[:80]}.", suffix=".tmp"))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name[:80]}.", suffix=".tmp"))
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror}; choose another --out", str(out)) from error
     try:
         yield temporary
         temporary.chmod(0o755)  # mkdtemp's 0700 would hide the data from the rest of a group

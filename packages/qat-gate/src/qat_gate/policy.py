@@ -142,10 +142,10 @@ def read_policy(path: Path) -> Policy:
         PolicyError: unreadable, no TOML, or wrong keys; all faults in one text, each with its key.
     """
     try:
-        raw = tomli.loads(path.read_text(encoding="utf-8"))
+        raw = tomli.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise PolicyError(f"{path}: {error.strerror}") from error
-    except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, or nested too deeply
         raise PolicyError(f"{path}: {error}") from error
     try:
         return qat_artifacts.structure(raw, Policy, source=str(path))

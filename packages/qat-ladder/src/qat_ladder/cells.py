@@ -1,5 +1,6 @@
 """One training run and the rows that come from it."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +241,9 @@ def finish(trajectory: Trajectory, root: Root, ended: Ended, board: Board) -> li
     faults = []
     if ended.code:
         why = error_in(run / "log.txt")
+        if ended.code < 0:  # by a signal that was not ours
+            name = signal.Signals(-ended.code).name
+            why = f"killed by {name}{', perhaps for memory' if name == 'SIGKILL' else ''}; its last line: {why}"
         if ended.stopped:
             why = f"stopped: doomed, {ended.stopped}; the same command without --stop-doomed goes on with it"
         faults.append(f"{run.name} of {trajectory.variant}/{trajectory.arm}: {why}")

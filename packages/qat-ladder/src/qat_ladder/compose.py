@@ -61,7 +61,7 @@ def read_layer(path: Path, kind: str) -> Layer:
         ConfigError: it is missing (with the names that are there), or no TOML.
     """
     try:
-        content = tomli.loads(path.read_text(encoding="utf-8"))
+        content = tomli.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         if kind == "given":
             raise ConfigError(f"--config {path}: there is no such file") from error
@@ -71,7 +71,7 @@ def read_layer(path: Path, kind: str) -> Layer:
         raise ConfigError(f"no {kind} {path.stem!r}: {path} is missing{hint} (there: {', '.join(there)})") from error
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
-    except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, or nested too deeply
         raise ConfigError(f"{path}: {error}") from error
     return Layer(kind=kind, origin=os.path.relpath(path), content=content)
 
@@ -87,7 +87,7 @@ def parse_setting(text: str) -> Layer:
         raise ConfigError(f"--set {text}: expected section.key=value, such as training.epochs=12")
     try:
         value = tomli.loads(f"value = {raw}")["value"]
-    except tomli.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML
         value = raw.strip()
     section, name = key.strip().split(".")
     return Layer(kind="given", origin=f"--set {text}", content={section: {name: value}})

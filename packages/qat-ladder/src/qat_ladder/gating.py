@@ -132,7 +132,7 @@ def _together(root: Root, files: list[Path], methods: tuple[str, ...]) -> Eviden
 def judged_methods(policy: Path) -> tuple[str, ...]:
     """Methods whose rows a policy asks for; none where it cannot be read, which the gate will say."""
     try:
-        content = tomli.loads(policy.read_text(encoding="utf-8"))
+        content = tomli.loads(policy.read_text(encoding="utf-8-sig"))
         return (content["method"], *content["comparison"]["methods"])
     except (OSError, ValueError, KeyError, TypeError):
         return ()

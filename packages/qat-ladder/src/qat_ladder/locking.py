@@ -1,5 +1,11 @@
-"""One ladder at a time in a run root, and who it is."""
+"""One ladder at a time in a run root, and who it is.
 
+The lock is the kernel's (flock): it ends with its process, so nothing stale can be left, whoever has the number of that
+process now. What it cannot do is reach other hosts on every network file system. So the holder's note counts too: one
+of another host is never overruled, by age or otherwise, but by a person who removes it.
+"""
+
+import datetime
 import json
 import os
 import platform
@@ -8,11 +14,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import filelock
 
 import qat_artifacts
 from qat_ladder.errors import Busy, Unavailable
+from qat_ladder.launch import say
 from qat_ladder.layout import Root
 
 # After a ladder was killed, its training process dies with it, but not in the same instant.
@@ -27,7 +35,7 @@ def held(root: Root, *, patience: float = PATIENCE) -> Iterator[None]:
     A block inside another of the same root changes nothing: a gate and the stage it opens are held as one.
 
     Raises:
-        Busy: one is at work there; the text names its process, host and command.
+        Busy: one is at work there, or may be on another host; the text names its process, host, start and command.
         Unavailable: the root cannot be written.
     """
     place = root.path.absolute()
@@ -43,24 +51,62 @@ def held(root: Root, *, patience: float = PATIENCE) -> Iterator[None]:
     except OSError as error:
         raise Unavailable(f"{root.path} cannot be written: {error.strerror}; choose another --root") from error
     try:
+        _take_over(root)
         program = Path(sys.argv[0])
         name = program.parent.name if program.name == "__main__.py" else program.name  # python -m invoke
         command = shlex.join([name, *sys.argv[1:]])
-        about = {"pid": os.getpid(), "host": platform.node(), "command": command}
+        began = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        about = {"pid": os.getpid(), "host": platform.node(), "began": began, "command": command}
         qat_artifacts.write_text(root.holder, json.dumps(about) + "\n")
         _HELD.add(place)
-        yield
+        try:
+            yield
+        finally:
+            _HELD.discard(place)
+            root.holder.unlink(missing_ok=True)
     finally:
-        _HELD.discard(place)
-        root.holder.unlink(missing_ok=True)
         lock.release()
 
 
+def _note(path: Path) -> dict[str, Any] | None:
+    """What the last holder left; None where it left nothing that can be read."""
+    with suppress(OSError, ValueError):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(found, dict):
+            return {"pid": "?", "host": "?", "began": "?", "command": "?"} | found
+    return None
+
+
+def _elsewhere(about: dict[str, Any]) -> bool:
+    return bool(about["host"] != platform.node())
+
+
+def _take_over(root: Root) -> None:
+    """With the lock in hand: say whose end left its note behind.
+
+    Raises:
+        Busy: it was written on another host, where the lock may not reach.
+    """
+    about = _note(root.holder)
+    if about is None:
+        return
+    who = f"process {about['pid']} on {about['host']}, since {about['began']}"
+    if _elsewhere(about):
+        raise Busy(
+            f"{root.path}: {who}, may be at work here: {about['command']}; look there, a lock does not reach other "
+            f"hosts on every file system. If it has ended, remove {root.holder}; or choose --root runs/NAME"
+        )
+    say(f"{root.path}: taken over from {who}, which was killed")
+
+
 def _holder(path: Path) -> str:
-    with suppress(OSError, ValueError, KeyError):
-        about = json.loads(path.read_text(encoding="utf-8"))
-        return f"another ladder is at work here, process {about['pid']} on {about['host']}: {about['command']}"
-    return "another ladder is at work here"
+    about = _note(path)
+    if about is None:
+        return "another ladder is at work here"
+    return (
+        f"another ladder is at work here, process {about['pid']} on {about['host']}, since {about['began']}: "
+        f"{about['command']}"
+    )
 
 
 def holder(root: Root) -> str | None:
@@ -73,4 +119,5 @@ def holder(root: Root) -> str | None:
     except filelock.Timeout:
         return _holder(root.holder)
     lock.release()
-    return None
+    about = _note(root.holder)
+    return _holder(root.holder) if about is not None and _elsewhere(about) else None

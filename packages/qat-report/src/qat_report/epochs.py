@@ -7,6 +7,7 @@ import attrs
 
 import qat_artifacts
 from qat_report.errors import ReportError
+from qat_report.reading import read_whole
 from qat_report.records import Event, unit_interval
 from qat_report.views import EvaluationPoint, SeriesName
 
@@ -105,12 +106,12 @@ def read_epochs(path: Path) -> tuple[EpochView, ...]:
     """All lines of a metrics.jsonl.
 
     Raises:
-        ReportError: missing, or a line that is no JSON, or epochs that are not 1, 2, 3, ...
+        ReportError: missing, too large, or a line that is no JSON, or epochs that are not 1, 2, 3, ...
         InvalidArtifact: a field is wrong; the text names file, line and field.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_whole(path).decode().splitlines()
+    except UnicodeDecodeError as error:
         raise ReportError(f"{path}: {error}") from error
     epochs = []
     for number, line in enumerate(lines, start=1):

@@ -12,6 +12,7 @@ from pathlib import Path
 import attrs
 
 from qat_report.errors import ReportError
+from qat_report.reading import read_whole
 from qat_report.records import Event
 
 PRIMARY_METRIC = "metrics/mAP50-95(B)"
@@ -88,10 +89,7 @@ def read_series(path: Path, column: str = PRIMARY_METRIC) -> Series:
 
 def _lines(path: Path) -> tuple[list[str], list[str], bool]:
     """Physical lines, notes, and whether the last line lacks its end."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ReportError(f"{path}: {error.strerror or error}") from error
+    data = read_whole(path)
     notes = []
     body = data.rstrip(b"\0")
     if len(body) < len(data):

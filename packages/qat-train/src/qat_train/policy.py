@@ -88,12 +88,12 @@ def load_policy(name: str, *, folder: Path | None = None) -> Policy:
         text = (shipped / f"{name}.toml").read_text(encoding="utf-8")
     try:
         raw = tomli.loads(text)
-        found = raw.get("rule", [])
-        if not (isinstance(found, list) and all(isinstance(item, dict) for item in found)):
-            raise SpecError(f"{source}: rule must be a list of tables; write [[rule]] before each")
-        rules = tuple(_rule(item, f"{source}: rule[{i}]") for i, item in enumerate(found))
-    except tomli.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # no TOML, or nested too deeply
         raise SpecError(f"{source}: {error}") from error
+    found = raw.get("rule", [])
+    if not (isinstance(found, list) and all(isinstance(item, dict) for item in found)):
+        raise SpecError(f"{source}: rule must be a list of tables; write [[rule]] before each")
+    rules = tuple(_rule(item, f"{source}: rule[{i}]") for i, item in enumerate(found))
     if not rules:
         raise SpecError(f"{source}: no [[rule]] found")
     return Policy(name=label, rules=rules, source=source)

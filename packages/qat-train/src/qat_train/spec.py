@@ -179,7 +179,7 @@ def read_spec(path: Path) -> RunSpec:
         raw = tomli.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SpecError(f"{path}: {error.strerror}") from error
-    except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, or nested too deeply
         raise SpecError(f"{path}: {error}") from error
     try:
         spec = qat_artifacts.structure(raw, RunSpec, source=str(path))

@@ -131,10 +131,10 @@ def read_file(path: Path, project: Path) -> Campaign:
         ConfigError: every fault of the file's shape at once, or what contradicts itself; the text names file and key.
     """
     try:
-        content = tomli.loads(path.read_text(encoding="utf-8"))
+        content = tomli.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"--file {path}: {error.strerror}; see configs/campaigns for examples") from error
-    except (tomli.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, or nested too deeply
         raise ConfigError(f"{path}: {error}") from error
     blocks = content.get("block")
     for block in blocks if isinstance(blocks, list) else ():

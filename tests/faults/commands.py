@@ -1,0 +1,110 @@
+"""The public commands, called as a user calls them: in this process where nothing but the text matters, else in one
+of their own."""
+
+import contextlib
+import importlib
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from unittest import mock
+
+import attrs
+from invoke.main import program
+
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "assets" / "yolov10n-demo.pt"
+
+
+@attrs.frozen
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def called(body, argv):
+    """Run the body of a console script with this command line; its exit code and what it printed."""
+    out, err = io.StringIO(), io.StringIO()
+    before = signal.getsignal(signal.SIGTERM)
+    code = 0
+    try:
+        with (
+            mock.patch.object(sys, "argv", [str(part) for part in argv]),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            body()
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def call(product, *arguments):
+    """`qat-data`, `qat-train`, `qat-qc`, `qat-report` or `qat-gate`, in this process."""
+    main = importlib.import_module(f"{product.replace('-', '_')}.cli").main
+    return called(main, [product, *arguments])
+
+
+def invoke(*arguments):
+    """A task, in this process."""
+    with contextlib.chdir(ROOT):
+        argv = ["invoke", *map(str, arguments)]
+        return called(lambda: program.run(argv, exit=False), argv)
+
+
+def _deliver_signals():
+    """In the child: what runs in the background of a shell ignores Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def start(*command, **environment):
+    """`python -m COMMAND` as a process of its own, stderr to be read line by line."""
+    return subprocess.Popen(
+        [sys.executable, "-m", *map(str, command)],
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_deliver_signals,
+    )
+
+
+def until(process, text):
+    """Read stderr up to a line with `text`; what was read."""
+    read = []
+    for line in process.stderr:
+        read.append(line)
+        if text in line:
+            return "".join(read)
+    raise AssertionError(f"{text!r} never came: {''.join(read)}")
+
+
+def ended(process):
+    """Exit code, output and the rest of stderr."""
+    out, err = process.communicate(timeout=120)
+    return Done(process.returncode, out, err)
+
+
+def alive(pid):
+    """Whether a process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def gone(pid, seconds=20):
+    """Whether a process ends by itself within that time."""
+    limit = time.monotonic() + seconds
+    while alive(pid) and time.monotonic() < limit:
+        time.sleep(0.05)
+    return not alive(pid)
