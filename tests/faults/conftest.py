@@ -18,7 +18,7 @@ import pytest
 
 from ..contracts.test_gate_corpus import Ladder
 from .coco import CocoRoot
-from .commands import DEMO, call
+from .commands import DEMO, call, start
 
 COUNTED = ("kills", "fuzz executions", "losses")
 
@@ -230,3 +230,68 @@ def spec(drawn, tmp_path):
         return path
 
     return write
+
+
+STAND_IN = """
+import json, os, pathlib, signal, sys, time
+args, how = sys.argv[1:], os.environ["STAND_IN"]
+if args[0] == "inspect":
+    print(json.dumps({"names": ["cat", "dog"], "nc": 2, "sha256": "cd" * 32}))
+    sys.exit()
+out = pathlib.Path(args[args.index("--out") + 1])
+def asked(*_):
+    (out / "asked").touch()
+    if how != "stubborn":
+        sys.exit(143)
+signal.signal(signal.SIGTERM, asked)
+print("epoch 1/6  mAP50-95 raw 0.1  ema 0.1  1.0 s  about 5 s left", file=sys.stderr, flush=True)
+(out / "pid").write_text(str(os.getpid()))
+if how == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+if how.isdecimal():
+    print("error: made to fail", file=sys.stderr)
+    sys.exit(int(how))
+for _ in range(1200):  # short naps: a signal just before a long one would be handled after it
+    time.sleep(0.05)
+"""
+
+
+@attrs.frozen
+class StandIn:
+    """A ladder of two seeds on real data whose trainer behaves as it is told."""
+
+    folder: Path
+    coco: CocoRoot
+    root: Path
+
+    @property
+    def flags(self):
+        """Of `invoke`."""
+        weights = self.folder / "weights.pt"
+        flags = ("--profile", "tiny", "--methods", "baseline", "--device", "cpu", "--plain", "--root", self.root)
+        return ("ladder.n", *flags, "--coco-root", self.coco.path, "--checkpoint", weights)
+
+    def start(self, how, *more):
+        """Begin a ladder as a process of its own."""
+        return start("invoke", *self.flags, *more, PYTHONPATH=str(self.folder), STAND_IN=how)
+
+    def run_folder(self, seed=0):
+        """Of a training run."""
+        return self.root / f"trajectories/yolo10n/shared/seed{seed}"
+
+    def trainer(self):
+        """Process id of the trainer at work."""
+        file = self.run_folder() / "pid"
+        while not (file.exists() and file.read_text()):
+            time.sleep(0.02)
+        return int(file.read_text())
+
+
+@pytest.fixture
+def stand_in(coco, tmp_path):
+    package = tmp_path / "stand_in" / "qat_train"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text(STAND_IN)
+    (package.parent / "weights.pt").write_bytes(b"weights")
+    return StandIn(package.parent, coco, tmp_path / "runs")
