@@ -92,6 +92,17 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def docs(session: nox.Session) -> None:
+    """The documentation site, into site/; a broken link or a page that the navigation lacks fails."""
+    # mkdocs-material and docs/hooks.py are for mkdocs 1.
+    tools = ("mkdocs<2", "mkdocs-material", "mkdocstrings[python]", "latex2mathml")
+    _install(session, PACKAGES, *tools, "mypy", "types-PyYAML")
+    sources = ("docs/hooks.py", "docs/generate", "docs/concepts/draw.py")
+    session.run("mypy", "--explicit-package-bases", *sources, env={"MYPYPATH": "docs"})
+    session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Benchmarks: the functions in bench_*.py, with pytest-benchmark's table."""
     _install(session, PACKAGES, *PYTEST, "pytest-benchmark")
