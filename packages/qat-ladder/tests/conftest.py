@@ -49,7 +49,8 @@ with (here / "calls.jsonl").open("a") as sink:
 behaviour = json.loads((here / "behaviour.json").read_text())
 option = lambda name: args[args.index(name) + 1]
 key = " ".join(args[:2])
-head = {"schema": "qat-train/run", "version": "1.0", "created_by": "x", "inputs": []}
+head = {"schema": "qat-train/run", "version": "1.0", "created_by": "x", "inputs": [],
+        "training": {"epochs": 2}, "seconds": 3.0}
 for pattern, code in behaviour.items():
     if pattern in " ".join(args):
         print("error: made to fail", file=sys.stderr)
@@ -75,7 +76,6 @@ elif key == "qat-train inspect":
 elif key == "qat-train run" and (here / "standing.json").exists():
     import signal, time
     out = pathlib.Path(option("--out"))
-    head |= {"training": {"epochs": 2}, "seconds": 3.0}
     resumed = (out / "metrics.jsonl").exists()
     def end(*_):
         (out / "ended").write_text("SIGTERM")

@@ -17,6 +17,7 @@ OWNERS = {
     "qat-train/checkpoint": "qat_train.checkpoint:Checkpoint",
     "qat-train/state": "qat_train.state:TrainingState",
     "qat-train/audit": "qat_train.audit:Audit",
+    "qat-train/pace": "qat_train.pace:Pace",
     "qat-train/sensitivity": "qat_train.ranking:Sensitivity",
     "qat-train/export": "qat_train.export.record:Export",
     "qat-qc/correction": "qat_qc.records:CorrectionRecord",

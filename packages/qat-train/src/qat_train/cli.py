@@ -212,6 +212,27 @@ def ptq(spec_path: Path, policies: tuple[str, ...], inits: tuple[Any, ...], trus
     click.echo(json.dumps([qat_artifacts.unstructure(one) for one in found]) if as_json else describe(found))
 
 
+@cli.command()
+@click.option("--spec", "spec_path", type=click.Path(path_type=Path), required=True, help="Run specification, TOML.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Where pace.json goes.")
+@click.option("--steps", type=click.IntRange(1), default=10, show_default=True, help="To measure, after a warm-up.")
+@trust_option
+@json_option
+def pace(spec_path: Path, out: Path, steps: int, trust: str | None, as_json: bool) -> None:
+    """Measure what a step and an evaluation of a run cost on this machine; nothing that it trains is kept.
+
+    Example: qat-train pace --spec run.toml --out pace.json --steps 20
+    """
+    spec = _read(spec_path, trust)
+    threads = prepare_environment(spec.training.threads)
+    with quiet_stdout():
+        from qat_train.pace import describe, measure
+
+        record = measure(spec, steps=steps, threads=threads)
+        qat_artifacts.write(out, record)
+    _show(record, describe(record), as_json)
+
+
 for command in COMMANDS:
     cli.add_command(command)
 

@@ -12,6 +12,8 @@ from qat_ladder.campaign.units import Opened, Unit
 from qat_ladder.cells import cells_from
 from qat_ladder.compose import Resolved
 from qat_ladder.estimate import START_UP, seconds_per_epoch, work
+from qat_ladder.forecast.costs import CORRECTION
+from qat_ladder.forecast.paces import PaceView
 from qat_ladder.status import epochs_done
 
 # Bytes of one set of fp32 weights with its buffers. A run keeps two, each correction one more.
@@ -67,10 +69,11 @@ class Speeds:
     by_arm: Mapping[str, Mapping[str, float]]
     blocks: Mapping[str, Opened]
     per_work: float | None
+    paces: Sequence[PaceView] = ()
 
     @classmethod
-    def of(cls, blocks: Sequence[Opened]) -> "Speeds":
-        """As far as the blocks' run roots show it now."""
+    def of(cls, blocks: Sequence[Opened], paces: Sequence[PaceView] = ()) -> "Speeds":
+        """As far as the blocks' run roots show it now, and measurements of such runs made elsewhere."""
         by_arm = {block.block.name: measured(block) for block in blocks}
         rates = []
         for block in blocks:
@@ -78,10 +81,11 @@ class Speeds:
                 one = _work(unit, block)
                 if one and (seconds := by_arm[block.block.name].get(unit.run.arm)):
                     rates.append(seconds / one)
-        return cls(by_arm, {block.block.name: block for block in blocks}, median(rates) if rates else None)
+        return cls(by_arm, {block.block.name: block for block in blocks}, median(rates) if rates else None, paces)
 
     def epoch(self, unit: Unit) -> float | None:
-        """Seconds of one epoch: as its arm took in its block, else as other arms there, else by work, else guessed.
+        """Seconds of one epoch: as its arm took in its block, else as other arms there, else by a measurement that
+        fits, else by work, else guessed.
 
         By work means: as long as other blocks took for as many images of this size. None where nothing ran yet and a
         GPU will be used, or where the images are not known.
@@ -93,15 +97,19 @@ class Speeds:
         one = _work(unit, block)
         if one is None or block.images is None:
             return None
+        config = unit.run.methods[0].config
+        for pace in self.paces:
+            if pace.fits(config):
+                return pace.epoch(block.images, len(unit.run.series))
         if self.per_work is not None:
             return self.per_work * one
-        return seconds_per_epoch(unit.run.methods[0].config, *block.images, len(unit.run.series))
+        return seconds_per_epoch(config, *block.images, len(unit.run.series))
 
     def left(self, unit: Unit) -> float | None:
         """Seconds that a unit has left, start-up included; 0 of one that is done, None where nobody can say.
 
-        A correction counts as one epoch of training: it sees each image once and is evaluated twice. Not in it is what
-        a block does once: preparing its data, and fine-tuning where their classes are not the checkpoint's.
+        An epoch of a correction counts as `CORRECTION` epochs of training. Not in it is what a block does once:
+        preparing its data, and fine-tuning where their classes are not the checkpoint's.
         """
         if unit.state() == "done":
             return 0.0
@@ -109,7 +117,7 @@ class Speeds:
         if epoch is None:
             return None
         epochs = unit.run.methods[0].config.training.epochs - epochs_done(unit.root, cells_from(unit.run)[0])
-        passes = sum(method.config.qc.epochs for method in _to_correct(unit))
+        passes = CORRECTION * sum(method.config.qc.epochs for method in _to_correct(unit))
         return START_UP + epoch * (epochs + passes)
 
 

@@ -10,13 +10,14 @@ from qat_ladder.campaign.file import Campaign
 from qat_ladder.campaign.speed import Speeds, bytes_left, total
 from qat_ladder.campaign.units import Opened, Unit, in_order
 from qat_ladder.estimate import spell
+from qat_ladder.forecast.paces import PaceView
 from qat_ladder.layout import Root
 from qat_ladder.locking import holder
 
 _UNKNOWN = "time is known after the first epoch"
 
 
-def survey(campaign: Campaign, blocks: Sequence[Opened], root: Path) -> dict[str, Any]:
+def survey(campaign: Campaign, blocks: Sequence[Opened], root: Path, paces: Sequence[PaceView] = ()) -> dict[str, Any]:
     """Everything that is told, as JSON values.
 
     `seconds_left` is null where nobody can say; `within_budget` says whether a unit that is not done would be started
@@ -26,8 +27,9 @@ def survey(campaign: Campaign, blocks: Sequence[Opened], root: Path) -> dict[str
         campaign: as it is run.
         blocks: of it.
         root: of the campaign.
+        paces: measurements of `qat-train pace`, for blocks where nothing ran yet.
     """
-    speeds = Speeds.of(blocks)
+    speeds = Speeds.of(blocks, paces)
     left = None if campaign.budget_hours is None else campaign.budget_hours * 3600
     units = []
     for unit in in_order(blocks):

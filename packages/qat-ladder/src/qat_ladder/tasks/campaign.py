@@ -53,16 +53,21 @@ def _asked(flags: Mapping[str, Any]) -> "Campaign":
     return campaign if budget is None else attrs.evolve(campaign, budget_hours=budget)
 
 
-def _show(campaign: "Campaign", root: Path, *, json: bool) -> int:
+def _show(campaign: "Campaign", root: Path, *, json: bool, pace: Any = None) -> int:
     from qat_ladder.campaign.telling import as_json, as_text, survey
     from qat_ladder.campaign.units import open_blocks
+    from qat_ladder.forecast.paces import read_paces
 
-    told = survey(campaign, open_blocks(campaign, project=project(), root=root), root)
+    paces = read_paces([Path(name) for name in pace or ()])
+    told = survey(campaign, open_blocks(campaign, project=project(), root=root), root, paces)
     print(as_json(told) if json else as_text(told))
     return Exit.OK
 
 
-@task(help=_HELP | {"json": _JSON}, iterable=["set"])
+@task(
+    help=_HELP | {"json": _JSON, "pace": "A file of `qat-train pace`, perhaps from another machine; may be repeated."},
+    iterable=["set", "pace"],
+)
 def plan(  # noqa: PLR0917  # invoke makes a flag of every parameter
     _context: Any,
     file: str = _FILE,
@@ -74,13 +79,14 @@ def plan(  # noqa: PLR0917  # invoke makes a flag of every parameter
     device: str = "",
     set: Any = None,
     json: bool = False,
+    pace: Any = None,
 ) -> None:
     """Blocks, training runs in their order, how far they are, and what is left in hours and disk.
 
     Example: invoke campaign.plan --file configs/campaigns/first.toml --budget 10
     """
     flags = dict(locals())
-    guard(lambda: _show(_asked(flags), Path(root), json=json))
+    guard(lambda: _show(_asked(flags), Path(root), json=json, pace=pace))
 
 
 @task(

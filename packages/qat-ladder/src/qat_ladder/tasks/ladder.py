@@ -6,6 +6,7 @@ from typing import Any
 from invoke import Collection
 
 from qat_artifacts import Exit
+from qat_ladder.tasks.forecast import plan
 from qat_ladder.tasks.frame import HELP, flags_among, guard, help_of, request, task
 
 ROWS = "baseline,ema,ema+qc"
@@ -117,7 +118,7 @@ def status(_context: Any, root: str = "runs/ladder", json: bool = False) -> None
 
 
 def collection() -> Collection:
-    """`ladder.n`, `ladder.s`, `ladder.m`, `ladder.status`."""
+    """`ladder.n`, `ladder.s`, `ladder.m`, `ladder.status`, `ladder.plan`."""
     found = Collection("ladder")
     for letter in "ns":
         example = f"Example: invoke ladder.{letter} --seeds 0,1,2 --coco-root path/to/coco --profile short"
@@ -125,4 +126,5 @@ def collection() -> Collection:
         found.add_task(rung(f"yolo10{letter}", letter, text))
     found.add_task(gated)
     found.add_task(status)
+    found.add_task(plan)
     return found

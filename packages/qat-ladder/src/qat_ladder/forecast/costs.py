@@ -1,0 +1,68 @@
+"""The arithmetic of a forecast: jobs, their sum, and when they end on so many GPUs."""
+
+import heapq
+from collections.abc import Iterable, Sequence
+
+import attrs
+
+# An epoch of Quantization Correction and its two evaluations, in epochs of the training run with its evaluations:
+# no gradients of weights, no optimizer over them. Median of 12 corrections on two data sets (docs/results/campaign.md).
+CORRECTION = 0.7
+
+
+@attrs.frozen(kw_only=True)
+class Job:
+    """One training run with its corrections, on one GPU from its start to its end.
+
+    Attributes:
+        variant, arm, seed: which run.
+        rows: methods that it gives.
+        epochs: of training.
+        corrections: epochs of all corrections that hang on it.
+        corrected: how many corrections, each a start of its own.
+        epoch: seconds of one epoch of training.
+        start: seconds of one start.
+        bytes: on the disk in the end.
+    """
+
+    variant: str
+    arm: str
+    seed: int
+    rows: tuple[str, ...]
+    epochs: int
+    corrections: int
+    corrected: int
+    epoch: float
+    start: float
+    bytes: float
+
+    @property
+    def seconds(self) -> float:
+        """On its GPU."""
+        return self.start * (1 + self.corrected) + self.epoch * (self.epochs + CORRECTION * self.corrections)
+
+    def alone(self) -> float:
+        """Seconds if every row had a training run of its own: what sharing it saves is the difference."""
+        return (
+            len(self.rows) * (self.start + self.epoch * self.epochs)
+            + self.start * self.corrected
+            + self.epoch * CORRECTION * self.corrections
+        )
+
+    def stopped_after(self, epochs: int) -> float:
+        """Seconds that are saved if the run is stopped as doomed after so many epochs, corrections and all."""
+        return self.seconds - self.start - self.epoch * min(epochs, self.epochs)
+
+
+def finish(jobs: Sequence[Job], gpus: int) -> float:
+    """Seconds on the wall until all jobs are done: each GPU that is free takes the next one, in the order given."""
+    free = [0.0] * gpus
+    for job in jobs:
+        heapq.heappush(free, heapq.heappop(free) + job.seconds)
+    return max(free)
+
+
+def stages(jobs: Iterable[Job], gated: str) -> tuple[list[Job], list[Job]]:
+    """Jobs that may start at once, and those of the variant that waits for the gate's word on all of them."""
+    found = list(jobs)
+    return [job for job in found if job.variant != gated], [job for job in found if job.variant == gated]

@@ -1,0 +1,146 @@
+"""Where the speed of a training run is known from: its root, a measurement of its own, one made elsewhere, a guess."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import attrs
+
+import qat_artifacts
+from qat_ladder.cells import Trajectory
+from qat_ladder.config import Config
+from qat_ladder.estimate import START_UP, seconds_per_epoch
+from qat_ladder.launch import call, say
+from qat_ladder.layout import Root
+from qat_ladder.training import specification, trusting, write_specification
+
+Source = Literal["measured in this root", "measured by qat-train pace", "guessed from the CPU"]
+
+
+@attrs.frozen(kw_only=True)
+class PaceView:
+    """Of what `qat-train pace` measured: seconds of a step of `batch` images and of an image of an evaluation."""
+
+    SCHEMA: ClassVar[str] = "qat-train/pace"
+    VERSION: ClassVar[str] = "1.0"
+
+    variant: str
+    quantizer: str
+    imgsz: int
+    batch: int
+    amp: bool
+    device: str
+    step_seconds: float
+    image_seconds: float
+    start_seconds: float
+    run_bytes: int
+
+    def fits(self, config: Config) -> bool:
+        """Whether it was measured on such a training run; the data do not matter, their number is known."""
+        training = config.training
+        return (self.variant, self.quantizer, self.imgsz, self.batch, self.amp) == (
+            config.model.variant,
+            config.quantization.quantizer,
+            training.imgsz,
+            training.batch,
+            training.amp,
+        )
+
+    def epoch(self, images: tuple[int, int], series: int) -> float:
+        """Seconds of one epoch over so many training and validation images."""
+        return -(-images[0] // self.batch) * self.step_seconds + series * images[1] * self.image_seconds
+
+
+@attrs.frozen(kw_only=True)
+class Speed:
+    """Seconds of an epoch and of a start, on what, and how anybody knows."""
+
+    epoch: float
+    start: float
+    source: Source
+    device: str
+    run_bytes: int | None = None
+
+
+def read_paces(paths: Sequence[Path]) -> list[PaceView]:
+    """Measurements from files.
+
+    Raises:
+        ArtifactError: one of them is none.
+    """
+    return [qat_artifacts.read_view(path, PaceView) for path in paths]
+
+
+def speed_of(run: Trajectory, root: Root, images: tuple[int, int] | None, paces: Sequence[PaceView]) -> Speed | None:
+    """What is known best: epochs of this arm in this root, a fitting measurement, a guess for the CPU, or nothing.
+
+    Args:
+        run: whose speed is asked for.
+        root: where it or another seed of its arm may have run.
+        images: training and validation images of the plan.
+        paces: measurements; the first one that fits counts.
+    """
+    config = run.methods[0].config
+    if (here := _measured_here(run, root)) is not None:
+        return Speed(epoch=here, start=START_UP, source="measured in this root", device="as in this root")
+    if images is None:
+        return None
+    series = len(run.series)
+    for pace in paces:
+        if pace.fits(config):
+            return Speed(
+                epoch=pace.epoch(images, series),
+                start=pace.start_seconds,
+                source="measured by qat-train pace",
+                device=pace.device,
+                run_bytes=pace.run_bytes,
+            )
+    guess = seconds_per_epoch(config, *images, series)
+    return None if guess is None else Speed(epoch=guess, start=START_UP, source="guessed from the CPU", device="cpu")
+
+
+def _measured_here(run: Trajectory, root: Root) -> float | None:
+    """Median of the epochs of an arm, over its seeds, from its lines."""
+    folder = root.trajectory(run.variant, run.arm, run.seed).parent
+    found = [
+        float(qat_artifacts.loads(line)["seconds"])
+        for lines in sorted(folder.glob("seed*/metrics.jsonl"))
+        for line in lines.read_bytes().splitlines()
+    ]
+    return sorted(found)[len(found) // 2] if found else None
+
+
+def measure(run: Trajectory, root: Root, *, dataset: Path, checkpoint: str, steps: int) -> Path:
+    """Let `qat-train pace` try a run on this machine; the file lies in the root, and is made again each time.
+
+    Raises:
+        LadderError: the product's own text and exit code.
+    """
+    config = run.methods[0].config
+    folder = root.path / "pace" / run.variant / run.arm
+    content = specification(
+        config,
+        run_id=f"pace/{run.variant}/{run.arm}",
+        seed=run.seed,
+        series=list(run.series),
+        dataset=dataset,
+        checkpoint=checkpoint,
+        references=None,
+        overrides={},
+    )
+    spec = write_specification(folder / "run.toml", content)
+    say(
+        f"{run.variant}/{run.arm}: measuring {steps} steps at {config.training.imgsz} px, batch {config.training.batch}"
+    )
+    call(
+        "qat-train",
+        "pace",
+        "--spec",
+        spec,
+        "--steps",
+        str(steps),
+        "--out",
+        folder / "pace.json",
+        *trusting(config.model.trust_checkpoint),
+    )
+    return folder / "pace.json"
