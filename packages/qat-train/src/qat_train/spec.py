@@ -44,7 +44,7 @@ class ModelKey:
     @trust_checkpoint.validator
     def _hash(self, _: Any, value: str) -> None:
         if value:
-            parse_trust(value)
+            parse_trust(value, "trust_checkpoint")
 
 
 @attrs.frozen(kw_only=True)

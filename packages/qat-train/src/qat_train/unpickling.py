@@ -131,7 +131,8 @@ def _plain(text: str) -> str:
 
 def reason_of(error: Exception) -> str:
     """The first line of an error that a file caused, fit to be printed."""
-    return _plain(str(error).split("\n")[0]) or type(error).__name__
+    _, _, inner = str(error).partition("WeightsUnpickler error:")  # torch wraps it in advice to run the file's code
+    return _plain((inner or str(error)).strip().split("\n")[0]) or type(error).__name__
 
 
 # Reading without building ---------------------------------------------------------------------------------------------
