@@ -66,6 +66,7 @@ def test_a_byte_order_mark_is_passed_over(read):
         ({"bbox": [1, 2, 3, -1e-9]}, "bbox [1.0, 2.0, 3.0, -1e-09] has a negative size"),
         ({"bbox": [1, 2, 1e10, 4]}, "bbox [1.0, 2.0, 10000000000.0, 4.0] reaches beyond 1e+05 pixels"),
         ({"bbox": [1, 2, 1e-200, 1e-200]}, "bbox [1.0, 2.0, 1e-200, 1e-200] has an area that underflows"),
+        ({"image_id": "\ud800"}, "'utf-8' codec can't encode character"),
         ({"bbox": [1, 2, 3, 10**400]}, "Number out of range - at `$.bbox[3]`"),
         ({"bbox": [1, 2, 3]}, "Expected `array` of length 4, got 3 - at `$.bbox`"),
         ({"bbox": "1 2 3 4"}, "Expected `array`, got `str` - at `$.bbox`"),

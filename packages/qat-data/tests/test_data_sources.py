@@ -242,6 +242,10 @@ SPLITS = "train: images/train\nval: images/val\n"
         ("train: {a: b}\nval: images/val\nnames: [a, b]\n", "train must be a folder, a list of images, or several"),
         (SPLITS + "names: [a, b]\ndate: 2024-13-01\n", "no YAML that can be read: month must be in 1..12"),
         ("[" * 3000, "nested too deeply; a mapping is needed, with train, val and names"),
+        (SPLITS + "names: [a, b]\nbase: &b {x: 1}\nmore: {<<: [*b, *b]}\n", "no YAML .* merge keys .* are not read"),
+        (SPLITS + "names: [a, b]\nb: &b [x]\nnc: [*b, *b]\n", "nc is a list; correct it, or leave it out"),
+        (SPLITS + "names: [a, b]\nb: &b [x]\npath: {c: *b}\n", "path is a dict; correct it, or leave it out"),
+        (f"train: {'x' * 300}\nval: images/val\nnames: [a, b]\n", "cannot be read: File name too long"),
     ],
 )
 def test_wrong_data_yaml_is_refused(yolo, content, text):

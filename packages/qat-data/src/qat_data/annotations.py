@@ -70,7 +70,7 @@ def decode_annotations(data: bytes, where: str) -> AnnotationFile:
         raise DataError(f"{where}: {error}; plain JSON in UTF-8 is needed") from error
     try:
         return msgspec.convert(json.loads(data), AnnotationFile)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, OverflowError, RecursionError) as error:  # OverflowError: integers that no double holds
         raise DataError(f"{where}: {error}") from error
 
 

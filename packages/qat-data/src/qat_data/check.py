@@ -80,8 +80,16 @@ def check_prepared(file: Path) -> Checked:
 
     Raises:
         ArtifactError: no dataset.json, or not one this version reads.
+        DataError: a file cannot be looked at, such as one whose name is longer than a file's may be.
     """
     dataset = qat_artifacts.read(file, Dataset)
+    try:
+        return _compare(file, dataset)
+    except OSError as error:
+        raise DataError(f"{file}: {error.filename!a:.300} cannot be read: {error.strerror}") from error
+
+
+def _compare(file: Path, dataset: Dataset) -> Checked:
     names = [c.name for c in dataset.classes]
     faults = [
         fault

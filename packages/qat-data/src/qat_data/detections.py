@@ -63,7 +63,7 @@ def _decode(data: bytes, path: Path) -> tuple[dict[int, Detection], dict[int, st
     for place, entry in enumerate(content):
         try:
             found[place] = msgspec.convert(entry, Detection)
-        except (msgspec.ValidationError, OverflowError) as error:  # the latter for integers that no double holds
+        except (msgspec.ValidationError, OverflowError, UnicodeEncodeError) as error:  # 10**400; half a character
             faults[place] = str(error)
     return found, faults
 

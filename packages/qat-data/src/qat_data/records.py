@@ -8,6 +8,13 @@ from attrs import validators
 _count = validators.ge(0)
 
 
+def _inside(instance: object, attribute: "attrs.Attribute[str]", value: str) -> None:
+    """A file of the prepared folder: what is read of it, or hashed, is never a file elsewhere."""
+    parts = value.split("/")
+    if value.startswith("/") or ".." in parts or not value.isprintable() or max(map(len, parts)) > 255:
+        raise ValueError(f"{attribute.name} {value!r} is no file in the folder of dataset.json")
+
+
 @attrs.frozen(kw_only=True)
 class Class:
     """One class; `index` counts from 0 without gaps, `category_id` is the COCO file's."""
@@ -93,7 +100,7 @@ class Split:
 class Annotations:
     """A COCO annotation file beside dataset.json: objects, and the crowds among them that nothing has to find."""
 
-    file: str
+    file: str = attrs.field(validator=_inside)
     sha256: str
     objects: int = attrs.field(validator=_count)
     crowds: int = attrs.field(validator=_count)
@@ -111,7 +118,7 @@ class Dataset:
 
     name: str
     coco_root: str
-    data_yaml: str
+    data_yaml: str = attrs.field(validator=_inside)
     fingerprint: str
     source: Source
     classes: tuple[Class, ...] = attrs.field(validator=validators.min_len(1))

@@ -15,13 +15,24 @@ from qat_data.sources import SourceData, SourceImage, check_file_name, read_text
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
+class _Loader(yaml.SafeLoader):
+    """Without merge keys: merged ten at a time, ten deep, a file of one kilobyte becomes ten thousand million pairs."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Called before each mapping is built, to spell its merges out."""
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(None, None, "merge keys (<<) are not read", key.start_mark)
+        super().flatten_mapping(node)
+
+
 def _load(path: Path) -> dict[str, Any]:
     try:
         text = read_text(path)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader
     except RecursionError as error:
         raise DataError(f"{path}: nested too deeply; a mapping is needed, with train, val and names") from error
     except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:  # the latter for values: month 13
@@ -31,6 +42,10 @@ def _load(path: Path) -> dict[str, Any]:
     for key in ("train", "val", "names"):
         if not content.get(key):
             raise DataError(f"{path}: {key} is missing")
+    # Values are shown by their type where they are no scalars: a list of aliases of lists prints as gigabytes.
+    for key in ("path", "nc"):
+        if not isinstance(content.get(key), str | int | float | None):
+            raise DataError(f"{path}: {key} is a {type(content[key]).__name__}; correct it, or leave it out")
     return content
 
 
@@ -135,10 +150,16 @@ def read_yolo(data_yaml: Path) -> SourceData:
     """Read and check a YOLO data set.
 
     Raises:
-        DataError: data.yaml, a list or a label file is malformed, a class index is out of range, or a folder is
-            missing.
+        DataError: data.yaml, a list or a label file is malformed or cannot be read, a class index is out of range, or
+            a folder is missing.
     """
-    content = _load(data_yaml)
+    try:
+        return _read(data_yaml, _load(data_yaml))
+    except OSError as error:  # such as a name that is longer than a file's may be
+        raise DataError(f"{data_yaml}: {error.filename!a:.300} cannot be read: {error.strerror}") from error
+
+
+def _read(data_yaml: Path, content: dict[str, Any]) -> SourceData:
     root = data_yaml.parent / str(content.get("path") or "")
     classes = _names(data_yaml, content["names"])
     if "nc" in content and content["nc"] != len(classes):

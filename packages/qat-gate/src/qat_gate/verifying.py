@@ -127,7 +127,7 @@ def verify(file: Path, summary: RunSummary) -> Verification:
         if nested != Verification():
             return nested
         return Verification(contradicted=tuple(_contradictions(summary, row, run, files)))
-    except (qat_artifacts.ArtifactError, ValueError) as error:
+    except (qat_artifacts.ArtifactError, OSError, ValueError, RecursionError) as error:
         return Verification(contradicted=(f"an input cannot be read: {error}",))
 
 

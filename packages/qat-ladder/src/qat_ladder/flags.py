@@ -159,6 +159,8 @@ class Request:
         layer = read_layer(path, "variant")
         content = dict(layer.content)
         tables = content.pop("profiles", {})
+        if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
+            raise ConfigError(f"{layer.origin}: profiles: keys belong into a section such as [profiles.tiny.training]")
         for name in tables:
             choice(f"{layer.origin}: [profiles.{name}]", name, PROFILES)
         own = Layer(kind="variant", origin=f"{layer.origin} [profiles.{profile}]", content=tables.get(profile, {}))

@@ -23,6 +23,12 @@ from qat_report.records import (
 SeriesName = Literal["raw", "ema"]
 
 
+def _inside(instance: object, attribute: "attrs.Attribute[str]", value: str) -> None:
+    parts = value.split("/")
+    if value.startswith("/") or ".." in parts or not value.isprintable() or max(map(len, parts)) > 255:
+        raise ValueError(f"{attribute.name} {value!r} is no file in the folder of run.json")
+
+
 def _unit_values(instance: object, attribute: "attrs.Attribute[dict[str, float]]", value: dict[str, float]) -> None:
     for name, number in value.items():
         if not 0.0 <= number <= 1.0:
@@ -74,9 +80,9 @@ class RunEvaluation:
 
 @attrs.frozen(kw_only=True)
 class RunFiles:
-    """Relative to run.json."""
+    """Relative to run.json, in its folder."""
 
-    metrics: str
+    metrics: str = attrs.field(validator=_inside)
     checkpoint: str | None
 
 

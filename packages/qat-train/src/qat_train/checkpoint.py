@@ -12,6 +12,7 @@ import qat_artifacts
 from qat_train.detector import build_detector, make_trainable, reparameterise, with_training_arguments
 from qat_train.errors import InputError
 from qat_train.insertion import insert_quantizers
+from qat_train.places import inside
 from qat_train.run import QuantizationBlock
 from qat_train.state import read_tensors, with_prefix, without_prefix
 from qat_train.unpickling import reason_of
@@ -27,7 +28,7 @@ class Checkpoint:
     run_id: str
     kind: Literal["final", "corrected"]
     epoch: int
-    tensors: str
+    tensors: str = attrs.field(validator=inside)
     tensors_sha256: str
     variant: str
     nc: int

@@ -7,6 +7,7 @@ import attrs
 
 import qat_artifacts
 from qat_train.errors import InputError
+from qat_train.places import inside
 from qat_train.run import DatasetBlock, SelectionBlock
 
 
@@ -34,7 +35,7 @@ class DatasetView:
     VERSION: ClassVar[str] = "1.0"
 
     coco_root: str
-    data_yaml: str
+    data_yaml: str = attrs.field(validator=inside)
     fingerprint: str
     classes: tuple[ClassView, ...]
     selection: SelectionBlock

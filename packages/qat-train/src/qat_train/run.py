@@ -3,8 +3,10 @@
 from typing import ClassVar, Literal
 
 import attrs
+from attrs import validators
 
 from qat_train.environment import Git
+from qat_train.places import inside
 
 Series = Literal["raw", "ema"]
 
@@ -243,9 +245,9 @@ class References:
 class Files:
     """Where the parts of a run lie, relative to run.json."""
 
-    metrics: str = "metrics.jsonl"
-    checkpoint: str | None = None
-    ultralytics: str = "ultralytics"
+    metrics: str = attrs.field(default="metrics.jsonl", validator=inside)
+    checkpoint: str | None = attrs.field(default=None, validator=validators.optional(inside))
+    ultralytics: str = attrs.field(default="ultralytics", validator=inside)
 
 
 @attrs.frozen(kw_only=True)

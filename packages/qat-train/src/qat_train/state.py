@@ -20,6 +20,7 @@ from torch import Tensor
 
 import qat_artifacts
 from qat_train.errors import InputError
+from qat_train.places import inside
 from qat_train.run import EpochRecord, Event
 
 
@@ -32,7 +33,7 @@ class TrainingState:
 
     epoch: int
     spec_sha256: str
-    tensors: str
+    tensors: str = attrs.field(validator=inside)
     tensors_sha256: str
     ema_updates: int
     criterion_updates: int

@@ -6,6 +6,7 @@ import attrs
 from attrs import validators
 
 from qat_train.export.network import Storage
+from qat_train.places import inside
 from qat_train.run import Evaluation
 
 THRESHOLD = 0.05  # score from which on a detection is compared
@@ -116,10 +117,10 @@ class Latency:
 class Files:
     """Names beside export.json."""
 
-    packed: str = "model.safetensors"
-    onnx: str = "model.onnx"
-    detections: str = "detections.json"
-    detections_torch: str = "detections-torch.json"
+    packed: str = attrs.field(default="model.safetensors", validator=inside)
+    onnx: str = attrs.field(default="model.onnx", validator=inside)
+    detections: str = attrs.field(default="detections.json", validator=inside)
+    detections_torch: str = attrs.field(default="detections-torch.json", validator=inside)
 
 
 @attrs.frozen(kw_only=True)

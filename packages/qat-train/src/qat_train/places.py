@@ -1,0 +1,10 @@
+"""Names of files inside an artifact: a copied or hostile one must not lead a reader to files elsewhere."""
+
+import attrs
+
+
+def inside(instance: object, attribute: "attrs.Attribute[str]", value: str) -> None:
+    """Attrs validator: a relative path to something in the folder of the artifact, or below it."""
+    parts = value.split("/")
+    if value.startswith("/") or ".." in parts or not value.isprintable() or max(map(len, parts)) > 255:
+        raise ValueError(f"{attribute.name} {value!r} is nothing in the folder of the file that names it")
