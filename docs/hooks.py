@@ -8,8 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from generate import formulas, links, papers
-from generate.pages import generated
+from generate import formulas, links, pages, papers
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
@@ -21,9 +20,10 @@ _FOREIGN = re.compile(
 
 
 def on_config(config: Any) -> Any:
-    """Draw blocks of LaTeX as MathML."""
+    """Draw blocks of LaTeX as MathML, and put pages where the navigation has a pattern."""
     fence = {"name": "math", "class": "math", "format": formulas.block}
     config["mdx_configs"].setdefault("pymdownx.superfences", {})["custom_fences"] = [fence]
+    config["nav"] = pages.expand(config["nav"], [*pages.written(), *pages.generated()])
     return config
 
 
@@ -33,7 +33,7 @@ def on_files(files: Any, config: Any) -> Any:
         f"docs/{file.src_uri}": Path(file.abs_src_path).read_text(encoding="utf-8") for file in files if _is_page(file)
     }
     texts |= {"README.md": (ROOT / "README.md").read_text(encoding="utf-8")}  # parts of it stand in index.md
-    for place, (origin, make) in generated().items():
+    for place, (origin, make) in pages.generated().items():
         texts[origin] = make()
         files.append(File.generated(config, place, content=links.rewrite(texts[origin], origin, place)))
     shown: dict[str, str] = {}
@@ -60,7 +60,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     place = page.file.src_uri
     if page.file.generated_by is not None:  # its links are turned already
         return markdown
-    if fnmatch.fnmatch(place, "results/*/summary.md"):
+    if fnmatch.fnmatch(place, pages.RECORDS):
         markdown = links.without_dead(markdown, f"docs/{place}")
     turned = links.rewrite(markdown, f"docs/{place}", place)
     return _INCLUDE.sub(lambda match: _include(match, place), turned)

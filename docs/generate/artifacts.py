@@ -12,6 +12,8 @@ from generate import links
 from generate.tables import code, paragraphs, table
 
 DOCS = Path(__file__).parents[1]
+# Lives as long as its run, so the contract does not name it.
+PRIVATE = {"qat-train/state": ("state.json", "`qat-train run`", "`qat-train run`, to go on after a stop")}
 HEADER_FIELDS = ("schema", "version", "created_by", "inputs")
 
 
@@ -32,21 +34,20 @@ class Artifact:
         return found
 
 
-def all_artifacts() -> list[Artifact]:
-    """Every published schema, by id.
-
-    Raises:
-        KeyError: docs/artifacts.md has no row for one that outlives its run.
-    """
+def contract() -> dict[str, tuple[str, str, str]]:
+    """(files, written by, read by) of each schema, as the table of docs/artifacts.md says."""
     text = (DOCS / "artifacts.md").read_text(encoding="utf-8")
     found = re.findall(r"^\| ([a-z-]+/[a-z-]+) \| (.*?) \| (.*?) \| (.*?) \|$", text, re.MULTILINE)
-    rows = {schema: rest for schema, *rest in found}
-    # Private to a run: `qat-train run` deletes it when the run ends, so the contract does not name it.
-    rows.setdefault("qat-train/state", ["state.json", "`qat-train run`", "`qat-train run`, to go on after a stop"])
+    return {schema: (files, writer, reader) for schema, files, writer, reader in found} | PRIVATE
+
+
+def all_artifacts() -> list[Artifact]:
+    """Every published schema, by id."""
+    rows = contract()
     made = []
     for path in sorted((DOCS / "schemas").glob("*.json")):
         document = json.loads(path.read_text(encoding="utf-8"))
-        files, writer, reader = rows[document["properties"]["schema"]["const"]]
+        files, writer, reader = rows.get(document["properties"]["schema"]["const"], ("", "", ""))
         files = links.rewrite(files, "docs/artifacts.md", f"reference/artifacts/{path.stem}.md")
         made.append(Artifact(page=path.stem, document=document, files=files, writer=writer, reader=reader))
     return made

@@ -163,7 +163,7 @@ def _row(
 ) -> tuple[str, ...]:
     kind = typing.get_type_hints(owner)[field.name]
     if key in shipped:
-        default = code(_toml(shipped[key]))
+        default = code(_toml(shipped[key])) if shipped[key] != "" else "none"
     elif owner in _BY_FILE and field.default is attrs.NOTHING:
         default = _BY_FILE[owner]
     elif field.default is attrs.NOTHING:

@@ -23,6 +23,7 @@ def page() -> str:
             code(f"{key} = {str(value).lower() if isinstance(value, bool) else value}") for key, value in keys.items()
         )
         rows.append((f"[{name}](../../configs/methods/{path.name})", counted, sets, prose(_comment(text))))
+    rows.sort()  # by the name, not by the file's
     return "\n".join(
         (
             "# Methods\n",

@@ -1,9 +1,13 @@
-"""Every generated page by its place in the site."""
+"""Every generated page by its place in the site, and the navigation over all pages."""
 
-from collections.abc import Callable, Mapping
+import fnmatch
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
+from typing import Any
 
 from generate import artifacts, commands, configuration, invoke_tasks, methods, papers
+
+RECORDS = "results/*/summary.md"
 
 
 def generated() -> Mapping[str, tuple[str, Callable[[], str]]]:
@@ -24,7 +28,47 @@ def generated() -> Mapping[str, tuple[str, Callable[[], str]]]:
     }
     found = {place: (f"docs/{place}", make) for place, make in made.items()}
     for name in papers.PACKAGES:
-        for place, paper in (("packages", "README.md"), ("changes", "CHANGELOG.md")):
-            path = f"packages/{name}/{paper}"
-            found[f"{place}/{name}.md"] = (path, partial(papers.source, papers.ROOT / path))
+        readme, changes = f"packages/{name}/README.md", f"packages/{name}/CHANGELOG.md"
+        found[f"packages/{name}.md"] = (readme, partial(papers.source, papers.ROOT / readme))
+        found[f"changes/{name}.md"] = (changes, partial(papers.changes, name))
     return found
+
+
+def written() -> list[str]:
+    """Pages that lie in docs/, but for the records of runs, which results/README.md leads to."""
+    docs = papers.ROOT / "docs"
+    places = (path.relative_to(docs).as_posix() for path in docs.rglob("*.md"))
+    return sorted(place for place in places if not fnmatch.fnmatch(place, RECORDS))
+
+
+def expand(navigation: Any, places: Collection[str]) -> Any:
+    """The navigation of mkdocs.yml with the pages that each of its patterns stands for, in their order.
+
+    A pattern takes the pages that are named nowhere else. It may take none: a page that comes later is then there.
+    """
+    named = set(_leaves(navigation))
+
+    def expanded(entry: Any) -> Any:
+        if isinstance(entry, dict):
+            return {title: expanded(part) for title, part in entry.items()}
+        if isinstance(entry, list):
+            parts = ([item] if not _is_pattern(item) else matching(item) for item in entry)
+            return [expanded(part) for found in parts for part in found]
+        return entry
+
+    def matching(pattern: str) -> list[str]:
+        return sorted(place for place in set(places) - named if fnmatch.fnmatch(place, pattern))
+
+    return expanded(navigation)
+
+
+def _is_pattern(entry: Any) -> bool:
+    return isinstance(entry, str) and "*" in entry
+
+
+def _leaves(entry: Any) -> Iterator[str]:
+    if isinstance(entry, str):
+        yield entry
+    else:
+        for part in entry.values() if isinstance(entry, dict) else entry:
+            yield from _leaves(part)

@@ -36,7 +36,7 @@ def introduction(text: str) -> str:
 
 def api(package: str) -> str:
     """Page of a package's public names; mkdocstrings fills it from the sources, which it does not import."""
-    return f"# {package}: public names\n\n::: {package.replace('-', '_')}\n"
+    return f"# {package.replace('-', '_')}\n\n::: {package.replace('-', '_')}\n"
 
 
 def source(path: Path) -> str:
@@ -47,6 +47,12 @@ def source(path: Path) -> str:
         return text
     fence = "````"
     return f"# {path.name}\n\n`{name}`\n\n{fence}{_LANGUAGES.get(path.suffix, 'text')}\n{text.rstrip()}\n{fence}\n"
+
+
+def changes(package: str) -> str:
+    """Page of a package's changelog, under a title that says whose it is."""
+    text = (ROOT / "packages" / package / "CHANGELOG.md").read_text(encoding="utf-8")
+    return text.replace("# Changelog", f"# Changes of {package}", 1)
 
 
 def decisions() -> str:

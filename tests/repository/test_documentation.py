@@ -60,25 +60,31 @@ def generate(monkeypatch):
     return lambda name: importlib.import_module(f"generate.{name}")
 
 
-def navigation():
-    def leaves(entry):
-        if isinstance(entry, str):
-            yield entry
-        else:
-            for part in entry.values() if isinstance(entry, dict) else entry:
-                yield from leaves(part)
-
-    return list(leaves(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]))
+@pytest.fixture
+def written(generate):
+    return generate("pages").written()
 
 
-def written():
-    """Pages that lie in docs/, but for the records of runs, which results/README.md leads to."""
-    found = (path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
-    return sorted(place for place in found if not re.fullmatch(r"results/.+/summary\.md", place))
+def test_the_navigation_has_every_page_once_and_no_other(generate, made, written):
+    asked = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
+    found = list(places(generate("pages").expand(asked, [*written, *made])))
+    assert sorted(found) == sorted([*written, *made]), "name the page in nav of mkdocs.yml"
 
 
-def test_the_navigation_has_every_page_once_and_no_other(made):
-    assert sorted(navigation()) == sorted([*written(), *made]), "add the page to nav in mkdocs.yml"
+def places(entry):
+    if isinstance(entry, str):
+        yield entry
+    else:
+        for part in entry.values() if isinstance(entry, dict) else entry:
+            yield from places(part)
+
+
+def test_a_pattern_of_the_navigation_takes_what_is_named_nowhere_else(generate):
+    asked = [{"A": "a/first.md"}, {"B": ["b.md", "a/*", {"C": ["c/*"]}]}]
+    assert generate("pages").expand(asked, ["a/first.md", "a/y.md", "b.md", "a/x.md", "d.md"]) == [
+        {"A": "a/first.md"},
+        {"B": ["b.md", "a/x.md", "a/y.md", {"C": []}]},
+    ]
 
 
 def test_a_generated_page_lies_nowhere_as_a_file_that_could_go_stale(made):
@@ -198,11 +204,17 @@ def test_every_schema_has_a_page_with_every_field(path, made):
     assert sorted(name for name in fields - header if f"<code>{name}</code>" not in page) == []
 
 
-def test_every_link_of_every_page_leads_to_a_page_or_a_file(generate, made):
+def test_the_contract_says_of_every_schema_who_writes_and_reads_it(generate):
+    artifacts = generate("artifacts")
+    schemas = sorted(artifact.schema for artifact in artifacts.all_artifacts())
+    assert schemas == sorted(artifacts.contract()), "the table of docs/artifacts.md lacks a row, or has one too many"
+
+
+def test_every_link_of_every_page_leads_to_a_page_or_a_file(generate, made, written):
     links = generate("links")
-    texts = {f"docs/{place}": (DOCS / place).read_text(encoding="utf-8") for place in written()}
+    texts = {f"docs/{place}": (DOCS / place).read_text(encoding="utf-8") for place in written}
     texts |= dict(made.values())
-    pages = {*written(), *made}
+    pages = {*written, *made}
     broken = [
         f"{origin}: {target}"
         for origin, text in texts.items()
@@ -223,6 +235,13 @@ def test_a_link_out_of_docs_leads_to_a_page_that_shows_the_file(generate):
         "[packages](packages/qat-qc.md)"
     )
     assert links.outside(text, "docs/methods.md") == ["configs/gate.toml"]
+
+
+def test_examples_of_docstrings_are_fenced_and_the_text_around_them_is_not(generate):
+    pytest.importorskip("griffe", reason="of mkdocstrings, which `nox -s docs` installs")
+    text = "Says.\n\n>>> f(\n...     1)\n2\n\nAnd more."
+    fenced = "Says.\n\n```pycon\n>>> f(\n...     1)\n2\n```\n\nAnd more."
+    assert generate("doctests").fenced(text) == fenced
 
 
 def test_the_first_page_is_made_of_lines_that_the_readme_has(generate):
