@@ -8,15 +8,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-from generate import formulas, links, pages, papers
+from generate import formulas, links, offline, pages, papers
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
 _INCLUDE = re.compile(r"<!-- from (README\.md)(?:: (.+?))? -->")
-_FOREIGN = re.compile(
-    r"<(?:script|link|img|iframe|source)\b[^>]*?\b(?:src|href)=[\"']?(?:https?:)?//[^>]*>|@import\s+url\(['\"]?https?:"
-)
 
 
 def on_config(config: Any) -> Any:
@@ -78,12 +75,5 @@ def on_post_build(config: Any, **_: Any) -> None:
     Raises:
         PluginError: with the pages and what they would fetch.
     """
-    site = Path(config["site_dir"])
-    found = [
-        f"{path.relative_to(site)}: {match[0][:120]}"
-        for path in sorted(site.rglob("*.html"))
-        for match in _FOREIGN.finditer(path.read_text(encoding="utf-8"))
-        if 'rel="canonical"' not in match[0]
-    ]
-    if found:
+    if found := offline.fetched_by(Path(config["site_dir"])):
         raise PluginError("pages fetch from other hosts:\n  " + "\n  ".join(found))

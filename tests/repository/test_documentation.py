@@ -237,6 +237,20 @@ def test_a_link_out_of_docs_leads_to_a_page_that_shows_the_file(generate):
     assert links.outside(text, "docs/methods.md") == ["configs/gate.toml"]
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('<script defer src="https://cdn.example/x.js"></script>', 1),
+        ("<link rel=stylesheet href=//fonts.example/css>", 1),
+        ("@import url('https://fonts.example/css');", 1),
+        ('<link rel="canonical" href="https://own.example/">', 0),
+        ('<a href="https://example.org">away</a> <img src="figures/flow.svg"> <script src="assets/x.js">', 0),
+    ],
+)
+def test_what_a_page_would_fetch_from_another_host_is_found(generate, text, found):
+    assert len(generate("offline").fetched(text)) == found
+
+
 def test_examples_of_docstrings_are_fenced_and_the_text_around_them_is_not(generate):
     pytest.importorskip("griffe", reason="of mkdocstrings, which `nox -s docs` installs")
     text = "Says.\n\n>>> f(\n...     1)\n2\n\nAnd more."
