@@ -60,22 +60,20 @@ def invoke(*arguments):
         return called(lambda: program.run(argv, exit=False), argv)
 
 
-def _deliver_signals():
-    """In the child: what runs in the background of a shell ignores Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 def start(*command, **environment):
-    """`python -m COMMAND` as a process of its own, stderr to be read line by line."""
-    return subprocess.Popen(
-        [sys.executable, "-m", *map(str, command)],
-        cwd=ROOT,
-        env=os.environ | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=_deliver_signals,
-    )
+    """`python -m COMMAND` as a process of its own, stderr to be read line by line; Ctrl-C reaches it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # the background of a shell ignores it, for all
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", *map(str, command)],
+            cwd=ROOT,
+            env=os.environ | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def until(process, text):

@@ -9,7 +9,7 @@ from .commands import call
 
 
 def refused(coco, tmp_path, *more):
-    """Error text of a refused preparation, file names shortened; nothing was written and nothing of the user's changed."""
+    """Error text of a refused preparation, names shortened; nothing was written and nothing of the user's changed."""
     coco.save()
     before = tree_hash(coco.path)
     done = coco.prepare(tmp_path / "out", *more)

@@ -62,6 +62,19 @@ def test_a_number_that_is_not_finite(spec, tmp_path, value):
     assert "training.lr0: expected a finite number, found float" in done.err
 
 
+@pytest.mark.fault(
+    "B2-37", "a learning rate or weight decay above 1, which Ultralytics takes no more: exit 2", how="real"
+)
+def test_a_rate_above_one(spec, tmp_path):
+    done = run(spec(lr0=1.5), tmp_path)
+    assert done.code == 2
+    assert "training: lr0 must lie in (0, 1], found 1.5" in done.err
+    done = invoke("config.show", "--set", "training.lr0=1.5", "--set", "training.weight_decay=2.0")
+    assert done.code == 2
+    assert "--set training.lr0=1.5: training.lr0: must lie in (0, 1], found 1.5" in done.err
+    assert "'weight_decay' must be <= 1.0: 2.0" in done.err
+
+
 @pytest.mark.fault("B2-38", "TOML syntax error or duplicate key: exit 2 with file, line and column", how="real")
 @pytest.mark.parametrize(
     ("text", "fault"),

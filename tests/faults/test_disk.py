@@ -1,20 +1,20 @@
 """Disks that are full or read-only: said before the work where it can be, and what was there stays whole."""
 
-import json
+import contextlib
 import re
 import shutil
 
 import pytest
 
 from .coco import tree_hash
-from .commands import DEMO, call, invoke, start, until, ended
+from .commands import DEMO, call, ended, invoke, start, until
 
 
 def fill(folder):
     """Leave no room on the file system of a folder."""
-    with (folder / "filling").open("wb", buffering=0) as stream, pytest.raises(OSError, match="No space left"):
-        while True:
-            stream.write(bytes(4096))
+    with (folder / "filling").open("wb", buffering=0) as stream, contextlib.suppress(OSError):
+        while stream.write(bytes(4096)):
+            pass
     return shutil.disk_usage(folder).free
 
 
@@ -90,40 +90,35 @@ def test_too_little_room_for_a_run(spec, mounted):
 @pytest.mark.slow
 @pytest.mark.fault(
     "B2-9",
-    "disk full while a state is written: exit 7, run.json says failed and why, the last epoch stands and the same call goes on from it",
+    "disk full in training: exit 7, bytes needed and free; the last epoch stands, and the same call goes on from it",
     how="real",
 )
 def test_a_disk_that_fills_up_in_training(spec, mounted, record_property):
     folder = mounted("400m")
     out = folder / "run"
     command = ("qat_train", "run", "--spec", spec(epochs=3), "--out", out)
-    process = start(*command)
-    until(process, "epoch 1/3")
-    process.terminate()
-    assert ended(process).code == 143
-    first = (out / "metrics.jsonl").read_bytes()
-    states = names(out / "state")
-    with (folder / "filling").open("wb") as stream:  # room for the check of what there is, and for nothing more
-        stream.truncate(0)
-        stream.write(bytes(shutil.disk_usage(folder).free - (1 << 20)))
-    held = sum(path.stat().st_size for path in out.rglob("*.safetensors"))
-    (out / "padding.safetensors").symlink_to(folder / "filling")
-    done = ended(start(*command))
+    first = start(*command)
+    until(first, "epoch 1/3")
+    first.terminate()
+    assert ended(first).code == 143
+    before, state = (out / "metrics.jsonl").read_bytes(), tree_hash(out / "state")
+
+    second = start(*command)
+    until(second, "references: ")  # after it has looked for room
+    fill(folder)
+    done = ended(second)
     assert done.code == 7, done.err
     assert "error: [Errno 28] No space left on device: " in done.err
-    run = json.loads((out / "run.json").read_text())
-    assert run["status"] == "failed"
-    assert "No space left on device" in run["error"]
-    assert (out / "metrics.jsonl").read_bytes() == first
-    assert names(out / "state") == states
-    assert held
+    assert " bytes are needed, 0 are free: " in done.err
+    assert (out / "metrics.jsonl").read_bytes() == before
+    assert tree_hash(out / "state") == state
+
     (folder / "filling").unlink()
-    (out / "padding.safetensors").unlink()
     done = ended(start(*command))
     assert done.code == 0, done.err
-    lines = (out / "metrics.jsonl").read_bytes()
-    assert (lines.startswith(first), lines.count(b"\n")) == (True, 3)
-    record_property("losses", 0)
+    whole = (out / "metrics.jsonl").read_bytes()
+    assert (whole.startswith(before), whole.count(b"\n")) == (True, 3)
+    record_property("losses", 0 if whole.startswith(before) else 1)
 
 
 @pytest.mark.fault(

@@ -17,6 +17,11 @@ def _positive(_: object, attribute: "attrs.Attribute[Any]", value: float) -> Non
         raise ValueError(f"must be a finite number above 0, found {value}")
 
 
+def _rate(_: object, attribute: "attrs.Attribute[Any]", value: float) -> None:
+    if not 0.0 < value <= 1.0:
+        raise ValueError(f"must lie in (0, 1], found {value}")
+
+
 def _strengths(_: object, attribute: "attrs.Attribute[dict[str, float]]", value: dict[str, float]) -> None:
     for strength in value.values():
         _positive(None, attribute, strength)
@@ -74,11 +79,11 @@ class Training:
     epochs: int = attrs.field(validator=_at_least_1)
     imgsz: int = attrs.field(validator=[validators.ge(32), validators.le(4096)])
     batch: int = attrs.field(validator=_at_least_1)
-    lr0: float = attrs.field(validator=_positive)
+    lr0: float = attrs.field(validator=_rate)
     lrf: float = attrs.field(validator=_fraction)
     optimizer: Literal["AdamW", "Adam", "SGD"]
     warmup_epochs: float = attrs.field(validator=_at_least_0)
-    weight_decay: float = attrs.field(validator=_at_least_0)
+    weight_decay: float = attrs.field(validator=_fraction)
     mosaic: float = attrs.field(validator=_fraction)
     close_mosaic: int = attrs.field(validator=_at_least_0)
     workers: int = attrs.field(validator=_at_least_0)
@@ -151,7 +156,7 @@ class Pretrain:
     """[pretrain]: floating-point training."""
 
     epochs: int = attrs.field(validator=_at_least_1)
-    lr0: float = attrs.field(validator=_positive)
+    lr0: float = attrs.field(validator=_rate)
     lrf: float = attrs.field(validator=_fraction)
     warmup_epochs: float = attrs.field(validator=_at_least_0)
     mosaic: float = attrs.field(validator=_fraction)

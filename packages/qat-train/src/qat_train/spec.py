@@ -20,6 +20,11 @@ def _positive(_: object, attribute: "attrs.Attribute[float]", value: float) -> N
         raise ValueError(f"{attribute.name} must be a finite number above 0, found {value}")
 
 
+def _rate(_: object, attribute: "attrs.Attribute[float]", value: float) -> None:
+    if not 0.0 < value <= 1.0:  # Ultralytics takes no more, and says so only once it trains
+        raise ValueError(f"{attribute.name} must lie in (0, 1], found {value}")
+
+
 _fraction = validators.and_(validators.ge(0.0), validators.le(1.0))
 
 
@@ -61,7 +66,7 @@ class TrainingKey:
     epochs: int = attrs.field(validator=validators.ge(1))
     imgsz: int = attrs.field(validator=validators.and_(validators.ge(32), validators.le(4096)))
     batch: int = attrs.field(validator=validators.ge(1))
-    lr0: float = attrs.field(validator=_positive)
+    lr0: float = attrs.field(validator=_rate)
     lrf: float = attrs.field(validator=_fraction)
     optimizer: Literal["AdamW", "Adam", "SGD"] = "AdamW"
     warmup_epochs: float = attrs.field(default=0.0, validator=validators.ge(0.0))
@@ -70,7 +75,7 @@ class TrainingKey:
     workers: int = attrs.field(default=0, validator=validators.ge(0))
     amp: bool = False
     device: str = "auto"
-    weight_decay: float = attrs.field(default=5e-4, validator=validators.ge(0.0))
+    weight_decay: float = attrs.field(default=5e-4, validator=_fraction)
     threads: int = attrs.field(default=0, validator=validators.ge(0))
 
     @imgsz.validator
