@@ -22,6 +22,7 @@ import qat_artifacts
 from qat_ladder.errors import Busy, Unavailable
 from qat_ladder.launch import say
 from qat_ladder.layout import Root
+from qat_ladder.litter import clear
 
 # After a ladder was killed, its training process dies with it, but not in the same instant.
 PATIENCE = 3.0  # seconds
@@ -32,7 +33,8 @@ _HELD: set[Path] = set()  # roots that this process holds
 def held(root: Root, *, patience: float = PATIENCE) -> Iterator[None]:
     """Keep other ladders out of a run root. The lock ends with the process, however that ends.
 
-    A block inside another of the same root changes nothing: a gate and the stage it opens are held as one.
+    A block inside another of the same root changes nothing: a gate and the stage it opens are held as one. What killed
+    processes left half written is cleared away: nobody else writes here now.
 
     Raises:
         Busy: one is at work there, or may be on another host; the text names its process, host, start and command.
@@ -52,6 +54,7 @@ def held(root: Root, *, patience: float = PATIENCE) -> Iterator[None]:
         raise Unavailable(f"{root.path} cannot be written: {error.strerror}; choose another --root") from error
     try:
         _take_over(root)
+        clear(root)
         program = Path(sys.argv[0])
         name = program.parent.name if program.name == "__main__.py" else program.name  # python -m invoke
         command = shlex.join([name, *sys.argv[1:]])

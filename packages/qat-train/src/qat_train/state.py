@@ -81,7 +81,7 @@ def save_state(folder: Path, state: TrainingState, tensors: Mapping[str, Tensor]
     qat_artifacts.write_bytes(folder / name, data)
     state = attrs.evolve(state, tensors=name, tensors_sha256=qat_artifacts.sha256_file(folder / name))
     qat_artifacts.write(folder / "state.json", state)
-    for old in folder.glob("epoch*.safetensors"):
+    for old in (*folder.glob("epoch*.safetensors"), *folder.glob(".epoch*.tmp")):  # the latter: cut off while written
         if old.name != name:
             with contextlib.suppress(OSError):
                 old.unlink()
