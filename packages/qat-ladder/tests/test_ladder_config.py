@@ -61,7 +61,7 @@ def test_all_faults_come_at_once_with_file_key_and_nearest_name(request_for, tmp
     for text in (
         "stray: keys belong into a section such as [training]",
         "training.epochz: unknown key (did you mean epochs?), allowed: epochs, imgsz",
-        "training.lr0: must be a finite number above 0, found -1.0",
+        "training.lr0: must lie in (0, 1], found -1.0",
         "training.batch: expected int, found float 1.5",
         "training.imgsz: must be a multiple of 32, found 100",
         "training.amp: expected bool, found str 'yes'",

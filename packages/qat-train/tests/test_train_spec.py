@@ -52,7 +52,7 @@ def test_paths_are_taken_from_the_folder_of_the_file(tmp_path):
         ("epochs = 3", "epochz = 3", "training: unknown field 'epochz'"),
         ("imgsz = 64", "imgsz = 70", "imgsz must be a multiple of 32, found 70"),
         ("lr0 = 2e-4", "lr0 = inf", "training.lr0: expected a finite number, found float inf"),
-        ("lr0 = 2e-4", "lr0 = 0.0", "lr0 must be a finite number above 0, found 0.0"),
+        ("lr0 = 2e-4", "lr0 = 0.0", "lr0 must lie in (0, 1], found 0.0"),
         ("[references]", "[quantization]\nbits = 9\n[references]", "bits must lie in [2, 8]"),
         ("[references]", "[ema]\ndecay = 1.0\n[references]", "decay must be 'auto' or lie in (0, 1), found 1.0"),
         ("[references]", "[ema]\nenabled = false\n[references]", "run.series names 'ema' while ema.enabled is false"),
