@@ -277,3 +277,22 @@ def test_a_box_inside_the_image_is_kept_as_it_is(left, top, wide, high):
     assert not label.clipped
     assert label.width * 100 == pytest.approx(wide)
     assert label.x * 100 == pytest.approx(left + wide / 2)
+
+
+def test_a_prepared_folder_moves_with_the_source_beside_it_and_stays_linked_to_one_elsewhere(coco, tmp_path):
+    beside, elsewhere = tmp_path / "prepared", tmp_path / "other" / "prepared"
+    for out in (beside, elsewhere):
+        prepare(read_coco(CocoLayout(root=coco.path)), out, Request())
+    elsewhere.parent.rename(tmp_path / "again")
+    assert check_any(tmp_path / "again" / "prepared").faults == ()
+    (tmp_path / "moved").mkdir()
+    for path in (coco.path, beside):
+        path.rename(tmp_path / "moved" / path.name)
+    assert check_any(tmp_path / "moved" / "prepared").faults == ()
+
+
+def test_a_png_without_exif_is_read(coco, tmp_path):
+    image = coco.path / "train2017" / "000003.jpg"
+    with Image.open(image) as opened:
+        opened.save(image, "PNG")
+    assert prepared(coco, tmp_path / "out").train.images == 8
