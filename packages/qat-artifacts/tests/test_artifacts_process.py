@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from qat_artifacts import Exit, run_command
+from qat_artifacts import Exit, printable, run_command
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +35,13 @@ def test_first_matching_failure_decides_and_its_text_goes_to_stderr(capsys):
     assert run_command(raiser(FileNotFoundError("no data")), failures) == Exit.INPUT
     assert run_command(raiser(OSError("disk full")), failures) == Exit.ENVIRONMENT
     assert capsys.readouterr() == ("", "error: no data\nerror: disk full\n")
+
+
+def test_the_text_of_a_failure_writes_nothing_on_a_terminal_but_text(capsys):
+    named = "a\x1b[2J\x1b]0;b\x07\x9bc\r\ud800 é 👩‍🔬\n\tmore"
+    assert printable(named) == "a\ufffd[2J\ufffd]0;b\ufffd\ufffdc\ufffd\ufffd é 👩‍🔬\n\tmore"
+    assert run_command(raiser(OSError(named)), {OSError: Exit.INPUT}) == Exit.INPUT
+    assert capsys.readouterr().err == f"error: {printable(named)}\n"
 
 
 def test_an_unexpected_exception_is_a_bug_and_keeps_its_traceback():

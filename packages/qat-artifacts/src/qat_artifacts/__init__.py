@@ -21,7 +21,7 @@ from qat_artifacts._codec import dumps, loads, read, read_header, read_view, wri
 from qat_artifacts._convert import structure, unstructure
 from qat_artifacts._files import sha256_file, write_bytes, write_text
 from qat_artifacts._header import Header, Record, Ref
-from qat_artifacts._process import Exit, run_command
+from qat_artifacts._process import Exit, printable, run_command
 from qat_artifacts.errors import ArtifactError, InvalidArtifact, NotAnArtifact, UnsupportedVersion
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "UnsupportedVersion",
     "dumps",
     "loads",
+    "printable",
     "read",
     "read_header",
     "read_view",

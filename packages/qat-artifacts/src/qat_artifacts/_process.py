@@ -21,6 +21,15 @@ class Exit(enum.IntEnum):
     TERMINATED = 143
 
 
+def printable(text: str) -> str:
+    """Text with a mark in place of every character that a terminal would obey; line ends and tabs stay.
+
+    Names come from files, and a file of a stranger may write on the screen of whoever reads its error.
+    """
+    # C0 but tab and line end, C1, and halves of a character.
+    return text.translate(dict.fromkeys([*range(9), *range(11, 32), *range(127, 160), *range(55296, 57344)], "\ufffd"))
+
+
 def run_command(command: Callable[[], object], failures: Mapping[type[Exception], Exit]) -> int:
     """Call `command`, print what went wrong in one line on stderr, and return the exit code.
 
@@ -32,16 +41,14 @@ def run_command(command: Callable[[], object], failures: Mapping[type[Exception]
     try:
         value = command()
         return value if isinstance(value, int) else Exit.OK
-    except KeyboardInterrupt:
-        return Exit.INTERRUPTED
-    except Exception as error:
-        if type(error).__name__ == "Abort":  # click raises it for Ctrl-C
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":  # click's name for Ctrl-C
             return Exit.INTERRUPTED
         if hasattr(error, "show") and hasattr(error, "exit_code"):
             error.show()
             return int(error.exit_code)
         for kind, code in failures.items():
             if isinstance(error, kind):
-                print(f"error: {error}", file=sys.stderr)
+                print(f"error: {printable(str(error))}", file=sys.stderr)
                 return code
         raise

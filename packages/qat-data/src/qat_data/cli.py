@@ -44,7 +44,7 @@ Examples:
 
 
 def _progress(line: str) -> None:
-    click.echo(line, err=True)
+    click.echo(qat_artifacts.printable(line), err=True)
 
 
 @click.group()
@@ -98,7 +98,7 @@ def prepare(coco_root: Path | None, data: Path | None, out: Path, as_json: bool,
         return
     from qat_data.text import describe
 
-    click.echo(describe(record))
+    click.echo(qat_artifacts.printable(describe(record)))
     click.echo(str(out / "dataset.json"))
 
 
@@ -114,7 +114,7 @@ def check(path: Path, as_json: bool) -> Exit:
     if as_json:
         click.echo(qat_artifacts.dumps(qat_artifacts.unstructure(checked)), nl=False)
     else:
-        click.echo(describe_check(checked))
+        click.echo(qat_artifacts.printable(describe_check(checked)))
     return Exit.INPUT if checked.faults else Exit.OK
 
 

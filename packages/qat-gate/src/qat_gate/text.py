@@ -1,15 +1,35 @@
 """A decision for people: every rule, met or not, with its runs and what would meet it."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
+import attrs
+
+from qat_artifacts import printable
 from qat_gate.decision import Criterion, Decision, Settings
 
 Style = Callable[[str, str], str]
 
 
 def render(decision: Decision, style: Style = lambda text, _colour: text) -> str:
-    """Lines of plain text; `style(text, colour)` may colour parts of them ("green", "red")."""
-    return "\n".join(_lines(decision, style))
+    """Lines of plain text; `style(text, colour)` may colour parts of them ("green", "red").
+
+    What the summaries say stands in it without characters that a terminal would obey.
+    """
+    return "\n".join(_lines(_shown(decision), style))
+
+
+def _shown(value: Any) -> Any:
+    """The same record, its texts fit to be printed."""
+    if isinstance(value, str):
+        return " ".join(printable(value).split())
+    if isinstance(value, tuple):
+        return tuple(map(_shown, value))
+    if attrs.has(type(value)):
+        return attrs.evolve(
+            value, **{field.name: _shown(getattr(value, field.name)) for field in attrs.fields(type(value))}
+        )
+    return value
 
 
 def _lines(decision: Decision, style: Style) -> Iterator[str]:

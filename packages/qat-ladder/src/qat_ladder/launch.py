@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+import qat_artifacts
 from qat_artifacts import Exit
 from qat_ladder.errors import InputProblem, LadderError, Unavailable
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 EPOCH = r"epoch (\d+)/(\d+) "  # how qat-train begins the line of a finished epoch
 # What is worth showing of a product's stderr; everything goes to the log.
 _SHOWN = re.compile(
@@ -26,8 +28,8 @@ Say = Callable[[str], None]
 
 
 def say(line: str) -> None:
-    """Progress goes to stderr, at once."""
-    print(line, file=sys.stderr, flush=True)
+    """Progress goes to stderr, at once; of what a child wrote, without what a terminal would obey."""
+    print(qat_artifacts.printable(_COLOUR.sub("", line)), file=sys.stderr, flush=True)
 
 
 def is_epoch(line: str) -> bool:

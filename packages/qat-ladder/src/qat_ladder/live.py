@@ -204,7 +204,9 @@ class LiveTable(Board):
             table.add_column(name, no_wrap=True, overflow="ellipsis", min_width=narrowest)
         for run in shown:
             # Text as it is: rich would take brackets in a name for its markup.
-            table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in run.cells()))
+            table.add_row(
+                *(Text(qat_artifacts.printable(cell)) if isinstance(cell, str) else cell for cell in run.cells())
+            )
         return table
 
 

@@ -100,7 +100,8 @@ def inspect(checkpoint: str, trust: str | None, as_json: bool) -> None:
         "sha256": found.sha256,
         "imgsz": found.imgsz,
     }
-    click.echo(json.dumps(about) if as_json else "\n".join(f"{key}: {value}" for key, value in about.items()))
+    text = "\n".join(f"{key}: {value}" for key, value in about.items())
+    click.echo(json.dumps(about) if as_json else qat_artifacts.printable(text))
 
 
 @cli.command()
@@ -127,7 +128,7 @@ def layers(checkpoint: str, policy: str, bits: int, trust: str | None, as_json: 
         click.echo(json.dumps([qat_artifacts.unstructure(layer) for layer in found]))
         return
     for layer in found:
-        click.echo(f"{layer.bits or 'float':>5}  {layer.type:45} {layer.name}")
+        click.echo(qat_artifacts.printable(f"{layer.bits or 'float':>5}  {layer.type:45} {layer.name}"))
 
 
 @cli.command()

@@ -8,6 +8,7 @@ import io
 import re
 from typing import TYPE_CHECKING, Any
 
+from qat_artifacts import printable
 from qat_ladder.campaign.evidence import Evidence, Result
 
 if TYPE_CHECKING:
@@ -150,4 +151,5 @@ def _svg(figure: "Figure", title: str, description: str) -> str:
     buffer = io.StringIO()
     metadata: dict[str, Any] = dict.fromkeys(("Date", "Creator", "Format", "Type"))  # of the day and the machine
     figure.savefig(buffer, format="svg", metadata=metadata | {"Title": title, "Description": description})
-    return re.sub(r"[ \t]+$", "", buffer.getvalue(), flags=re.MULTILINE)
+    # A name may hold control characters; XML may not.
+    return re.sub(r"[ \t]+$", "", printable(buffer.getvalue()), flags=re.MULTILINE)

@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from qat_artifacts import printable
+
 ABSENT = "–"
 
 
@@ -31,7 +33,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, marked: str 
 
 def escape(text: str) -> str:
     """Text that Markdown shows as it is, also in a table."""
-    return re.sub(r"([\\`*\[\]|~]|(?<!\w)_|_(?!\w))", r"\\\1", html.escape(" ".join(text.split()), quote=False))
+    plain = printable(" ".join(text.split()))
+    return re.sub(r"([\\`*\[\]|~$]|(?<!\w)_|_(?!\w)|^(?=#|[-+] |---))", r"\\\1", html.escape(plain, quote=False))
 
 
 def bullets(sentences: Iterable[str]) -> str:
@@ -40,8 +43,8 @@ def bullets(sentences: Iterable[str]) -> str:
 
 
 def code(lines: Iterable[str]) -> str:
-    """A block of code."""
-    return "".join(f"    {line}\n" for line in lines)
+    """A block of code; a line that holds line ends stays within it."""
+    return "".join(f"    {text}\n" for line in lines for text in printable(line).split("\n"))
 
 
 def near(path: Path) -> str:

@@ -52,7 +52,7 @@ def guard(body: Callable[[], int]) -> None:
         try:
             return body()
         except LadderError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {qat_artifacts.printable(str(error))}", file=sys.stderr)
             return error.code
 
     failures: dict[type[Exception], Exit] = {qat_artifacts.ArtifactError: Exit.INPUT, OSError: Exit.ENVIRONMENT}

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import qat_artifacts
 from qat_report.commands.options import json_option, path, print_json
 from qat_report.comparable import METHOD_MAY_SET
 from qat_report.numbers import count
@@ -50,7 +51,8 @@ def summarize(  # noqa: PLR0917 - click passes options by name
         click.echo((out / "run_summary.json").read_text(encoding="utf-8"), nl=False)
         return
     final = summary.metrics.final_value
-    click.echo(f"{summary.run_id}: {summary.stability.run_class}, final {'missing' if final is None else final}")
+    line = f"{summary.run_id}: {summary.stability.run_class}, final {'missing' if final is None else final}"
+    click.echo(qat_artifacts.printable(line))
     click.echo(f"wrote {out / 'run_summary.json'}", err=True)
 
 
@@ -70,7 +72,7 @@ def refuse(request: Path, gate: Path, out: Path, as_json: bool) -> None:
     if as_json:
         click.echo((out / "run_summary.json").read_text(encoding="utf-8"), nl=False)
         return
-    click.echo(f"{summary.run_id}: {summary.error}")
+    click.echo(qat_artifacts.printable(f"{summary.run_id}: {summary.error}"))
     click.echo(f"wrote {out / 'run_summary.json'}", err=True)
 
 

@@ -13,6 +13,8 @@ from xml.etree import ElementTree as ET
 
 import attrs
 
+import qat_artifacts
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -93,14 +95,15 @@ def to_svg(figure: "Figure", rules: PlotRules, *, name: str, title: str, descrip
         figure.savefig(
             buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
         )
-    drawn = ET.fromstring(buffer.getvalue())  # noqa: S314 - as above
+    # A name may hold control characters; XML may not.
+    drawn = ET.fromstring(qat_artifacts.printable(buffer.getvalue()))  # noqa: S314 - as above
     root = ET.Element("svg", {"role": "img", "aria-labelledby": f"{name}-title {name}-text"})
     root.set("viewBox", drawn.attrib["viewBox"])
     for tag, text in (("title", title), ("desc", description)):
         ET.SubElement(root, tag, {"id": f"{name}-{tag if tag == 'title' else 'text'}"}).text = text
     root.extend(drawn)
     _tidy(root, rules)
-    return ET.tostring(root, encoding="unicode")
+    return qat_artifacts.printable(ET.tostring(root, encoding="unicode"))
 
 
 def _tidy(root: ET.Element, rules: PlotRules) -> None:

@@ -94,7 +94,7 @@ def predict(model: Path, images: tuple[Path, ...], conf: float, as_json: bool, *
     if as_json:
         click.echo(qat_artifacts.dumps([qat_artifacts.unstructure(prediction) for prediction in found]), nl=False)
     else:
-        click.echo(describe(found))
+        click.echo(qat_artifacts.printable(describe(found)))
 
 
 @click.command("compressed-tensors")
