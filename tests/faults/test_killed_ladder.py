@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from .killing.campaign import GATE, LADDER, Lab, by_stage, contents, differences, lengths, points, torn
+
 ROOT = Path(__file__).parents[2]
 METHODS = ("baseline", "ema", "ema-qc")
 
@@ -84,10 +86,11 @@ def data(tmp_path_factory):
     return folder
 
 
+@pytest.mark.fault("B2-1", "SIGKILL in any epoch, and of the ladder or what it runs", how="real")
 @pytest.mark.parametrize(
     ("kills", "seeds"), [(3, "0"), pytest.param(20, "0,1", marks=pytest.mark.slow)], ids=["3 kills", "20 kills"]
 )
-def test_a_killed_ladder_resumes_to_the_same_numbers_and_weights(data, tmp_path, kills, seeds):
+def test_a_killed_ladder_resumes_to_the_same_numbers_and_weights(data, tmp_path, kills, seeds, record_property):
     whole = tmp_path / "whole"
     began = time.monotonic()
     finish(whole, data, seeds)
@@ -117,5 +120,73 @@ def test_a_killed_ladder_resumes_to_the_same_numbers_and_weights(data, tmp_path,
 
     kept = [*root.rglob("run.json"), *root.rglob("qc.json"), *root.rglob("*.safetensors")]
     before_again = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in kept}
+    assert not list(root.rglob(".*.tmp"))  # half written files are cleared away,
+    assert not list(root.rglob("*.cache"))  # and no pickle is left where a later run might open it
+    record_property("kills", done)
     finish(root, data, seeds)  # nothing that is finished runs a second time
     assert {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in kept} == before_again
+
+
+# A hundred kills ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def nursery(tmp_path_factory):
+    place = tmp_path_factory.mktemp("nursery") / "socket"
+    command = [sys.executable, ROOT / "tests/faults/killing/nursery.py", place]
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("KILLING_")}
+    with subprocess.Popen([*map(str, command)], cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environ) as process:
+        assert process.stdout.readline() == "ready\n"
+        yield str(place)
+        process.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.fault("extra-killed", "a ladder and its gate, killed a hundred times, end as if never cut", how="real")
+@pytest.mark.fault("B2-2", "SIGKILL between a temporary file and its rename, or checkpoint and state", how="real")
+@pytest.mark.fault("B2-3", "SIGKILL between summary, comparison and gate", how="real")
+def test_a_ladder_and_its_gate_killed_a_hundred_times_lose_nothing(data, nursery, tmp_path, record_property):
+    plain, lab = Lab(tmp_path, data), Lab(tmp_path, data, nursery)
+    for task in ("ladder.n", "gate.m"):
+        plain.finish(task)
+    expected = contents(lab.root)
+    lab.root.rename(tmp_path / "plain")
+    usual = usual_lengths(lab)
+    assert not differences(expected, contents(lab.root)), "a product that is forked is not the product that is started"
+    hit, losses = killed(lab, expected, usual, kills=100)
+    record_property("kills", len(hit))
+    record_property("losses", len(losses))
+    assert not losses
+    assert by_stage(hit).keys() == {stage for stage, _ in (*LADDER, *GATE)}
+
+
+def usual_lengths(lab):
+    """Steps and seconds of each product, from one ladder and gate that nothing cuts."""
+    usual = {}
+    for task in ("ladder.n", "gate.m"):
+        lab.finish(task)
+        usual |= {stage: found for stage, found in lengths(lab.events()).items() if stage not in usual}
+    return usual
+
+
+def killed(lab, expected, usual, *, kills):
+    """Kill until there were enough; returns the points that hit, and what was lost."""
+    chance, hit, losses = random.Random(100), [], []
+    shutil.rmtree(lab.root)
+    while len(hit) < kills:
+        for task, stages in (("ladder.n", LADDER), ("gate.m", GATE)):
+            for point in points(stages, usual, chance):
+                before = lines(lab.root)
+                printed = lab.kill(task, point, usual[point.stage][1])
+                if printed is not None:
+                    hit.append(point)
+                    print(len(hit), point, time.strftime("%T"), flush=True)
+                    losses += ["a traceback:\n" + printed] if "Traceback" in printed else []
+                after = lines(lab.root)
+                losses += [f"{n}: epochs" for n, epochs in before.items() if after.get(n, [])[: len(epochs)] != epochs]
+                losses += torn(lab.root)
+            lab.finish(task)
+        losses += differences(expected, contents(lab.root))
+        print("pass", len(hit), by_stage(hit), losses, time.strftime("%T"), flush=True)
+        shutil.rmtree(lab.root)
+    return hit, losses

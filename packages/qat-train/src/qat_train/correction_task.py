@@ -107,13 +107,15 @@ class CorrectionTask:
         from ultralytics.cfg import get_cfg
         from ultralytics.data import build_dataloader, build_yolo_dataset
 
+        from qat_train.isolation import isolated
         from qat_train.randomness import preserved_rng, seed_everything
 
         config = get_cfg(overrides=arguments | {"rect": False, "data": str(self._data_yaml)})
         size = self._run.training.effective_batch
         with preserved_rng():
             data = self._evaluator.data
-            dataset = build_yolo_dataset(config, data["train"], size, data, mode=mode, rect=False, stride=32)
+            with isolated():
+                dataset = build_yolo_dataset(config, data["train"], size, data, mode=mode, rect=False, stride=32)
             loader = build_dataloader(dataset, size, workers=0, shuffle=True, rank=-1, device=self._device)
             loader.generator.manual_seed(seed)
             seed_everything(seed)  # augmentation draws from the global generators
