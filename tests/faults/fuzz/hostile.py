@@ -65,7 +65,7 @@ def weights(folder):
     yield "a header of 10^12 bytes", "a.safetensors", safetensors({}, HUGE), read_packed
     yield "a tensor of 10^12 numbers", "a.safetensors", safetensors(claim), read_packed
     yield "a size that wraps round", "a.safetensors", safetensors(wrapped), read_packed
-    yield "a pickle of 10^12 zeros", "a.pt", pt(pickle.dumps({"a": 1}), stored=False), open_pt
+    yield "a member that unfolds to more than there is", "a.pt", pt(pickle.dumps({"a": 1}), stored=False), open_pt
     yield "a storage of 10^12 numbers", "a.pt", pt(storage_of(HUGE)), open_pt
     yield "a bytes object of 10^12", "a.pt", pt(b"\x80\x04\x8e" + struct.pack("<Q", HUGE) + b"x."), open_pt
     yield "a memo at place 2^31", "a.pt", pt(b"\x80\x02}r" + struct.pack("<I", 2**31) + b"."), open_pt
@@ -73,7 +73,7 @@ def weights(folder):
 
 
 def pt(stream, *, stored=True):
-    """A .pt file in torch's zip format; not `stored`, its pickle is followed by what unfolds to four gigabytes."""
+    """A .pt file in torch's zip format; not `stored`, its pickle is followed by what unfolds to 1.5 gigabytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         with archive.open(zipfile.ZipInfo("a/data.pkl"), "w") as member:
@@ -82,7 +82,7 @@ def pt(stream, *, stored=True):
             about = zipfile.ZipInfo("a/more.pkl")
             about.compress_type = zipfile.ZIP_DEFLATED
             with archive.open(about, "w", force_zip64=True) as member:
-                for _ in range(4096):
+                for _ in range(1536):
                     member.write(bytes(1 << 20))
         archive.writestr("a/version", "3\n")
     return buffer.getvalue()
