@@ -265,7 +265,7 @@ def test_changed_bytes_are_read_or_refused(tmp_path_factory, changes):
 
 
 @pytest.mark.fault("B2-43", "every command that opens a .pt refuses a malicious one with exit 3", how="real")
-@pytest.mark.parametrize("name", ["inspect", "layers", "run", "pretrain", "ptq", "sensitivity"])
+@pytest.mark.parametrize("name", ["inspect", "layers", "run", "pretrain", "ptq", "sensitivity", "pace"])
 def test_commands_exit_3_and_say_why(tmp_path, specification, monkeypatch, capfd, name):
     marker, path = tmp_path / "executed", tmp_path / "hostile.pt"
     path.write_bytes(PAYLOADS["os.system"][0](marker))

@@ -239,7 +239,8 @@ for command in COMMANDS:
 
 
 def _show(record: qat_artifacts.Record, text: str, as_json: bool) -> None:
-    click.echo(qat_artifacts.dumps(qat_artifacts.unstructure(record)) if as_json else f"{text.rstrip()}\n", nl=False)
+    shown = qat_artifacts.printable(f"{text.rstrip()}\n")
+    click.echo(qat_artifacts.dumps(qat_artifacts.unstructure(record)) if as_json else shown, nl=False)
 
 
 def _read(spec_path: Path, trust: str | None) -> "RunSpec":
