@@ -27,13 +27,13 @@ ROOT = HERE.parents[2]
 LADDER = (
     ("qat_data prepare", 3),
     ("qat_train inspect", 1),
-    ("qat_train run", 10),
+    ("qat_train run", 11),
     ("qat_qc run", 5),
-    ("qat_report summarize", 4),
+    ("qat_report summarize", 5),
     ("qat_report compare", 3),
     ("invoke ladder.n", 3),
 )
-GATE = (("qat_gate check", 2), ("qat_report compare", 2), ("invoke gate.m", 1))
+GATE = (("qat_gate check", 3), ("qat_report compare", 2), ("invoke gate.m", 1))
 FLAGS = ("--profile", "tiny", "--device", "cpu", "--seeds", "0")
 SETTINGS = ("--set", "training.threads=1", "--set", "training.batch=8")
 
