@@ -14,6 +14,7 @@ from unittest import mock
 
 import attrs
 from invoke.main import program
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "assets" / "yolov10n-demo.pt"
@@ -47,10 +48,17 @@ def called(body, argv):
     return Done(code, out.getvalue(), err.getvalue())
 
 
+def _pillow():
+    """Pillow's own `Image.open`: Ultralytics replaces it in its process, which in life is never that of qat-data."""
+    patches = sys.modules.get("ultralytics.utils.patches")
+    return mock.patch.object(Image, "open", patches._image_open if patches else Image.open)
+
+
 def call(product, *arguments):
     """`qat-data`, `qat-train`, `qat-qc`, `qat-report` or `qat-gate`, in this process."""
     main = importlib.import_module(f"{product.replace('-', '_')}.cli").main
-    return called(main, [product, *arguments])
+    with _pillow() if product == "qat-data" else contextlib.nullcontext():
+        return called(main, [product, *arguments])
 
 
 def invoke(*arguments):
@@ -87,8 +95,12 @@ def until(process, text):
 
 
 def ended(process):
-    """Exit code, output and the rest of stderr."""
-    out, err = process.communicate(timeout=120)
+    """Exit code, output and the rest of stderr; what hangs is killed, and the test fails."""
+    try:
+        out, err = process.communicate(timeout=900)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
     return Done(process.returncode, out, err)
 
 

@@ -3,6 +3,9 @@
 Every test of a case carries `@pytest.mark.fault("B2-12", "two processes, one run root", how="real")`. `how` is "real"
 where this machine can do the thing itself, else "simulated: " and the seam it was done at. A test that counts something
 says so with `record_property("kills", n)`, `"fuzz executions"` or `"losses"`: the page adds them up.
+
+A row whose test was left out of a run (`-k`, another file) keeps the result that the page has: the whole takes long,
+and a part may be run again.
 """
 
 import platform
@@ -43,14 +46,26 @@ class Row:
     runs: list = attrs.field(factory=list)  # node ids
 
 
-def order(row):
+def order(cells):
     """B2-2 before B2-12; cases of our own after the table's."""
-    parts = [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", row.case)]
-    return not row.case.startswith("B2-"), parts, row.test
+    case, text, _, test, _ = cells
+    parts = [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", case)]
+    return not case.startswith("B2-"), parts, test, text
+
+
+def file_of(test):
+    """The file of a test, as the page names it."""
+    return test.strip("`").partition("::")[0]
 
 
 def cell(text):
     return " ".join(text.split()).replace("|", "\\|")
+
+
+def cells_of(line):
+    """The five cells of a row of the page, as they stand there; none of another line."""
+    cells = [part.strip() for part in re.split(r"(?<!\\)\|", line)[1:-1]]
+    return cells if len(cells) == 5 and re.match(r"(B2|extra)-", cells[0]) else []
 
 
 class Table:
@@ -60,8 +75,7 @@ class Table:
         self.config = config
         self.rows = {}
         self.outcomes = {}  # node id -> (outcome, reason)
-        self.counts = Counter()
-        self.began = time.monotonic()
+        self.counts = {}  # node id -> what it counted
 
     @pytest.hookimpl(tryfirst=True)  # before -m and -k take tests out: those stand in the table as not run
     def pytest_collection_modifyitems(self, items):
@@ -85,46 +99,66 @@ class Table:
         if report.when == "call" or report.outcome != "passed":  # a fixture that fails or skips has no call
             reason = re.sub(r"^Skipped: ", "", report.longrepr[2]) if report.skipped else ""
             self.outcomes[report.nodeid] = (report.outcome, reason)
-        if report.when == "call" and "tests/faults/" in report.nodeid:
-            for name, value in report.user_properties:
-                if name in COUNTED:
-                    self.counts[name] += value
+        if report.when == "call":
+            self.counts[report.nodeid] = {k: v for k, v in report.user_properties if k in COUNTED}
 
     def pytest_sessionfinish(self):
         path = self.config.getoption("--faults-table", default=None)
         if path is not None:
-            path.write_text(self.page(), encoding="utf-8")
+            path.write_text(self.page(path.read_text(encoding="utf-8") if path.exists() else ""), encoding="utf-8")
 
-    def result(self, row):
-        """What became of the runs of a row, such as "passed (3); skipped: no mount"."""
-        count = Counter(self.outcomes.get(run, ("not run", "")) for run in row.runs)
+    def result(self, row, known):
+        """What became of the runs of a row, such as "passed (3), 12 kills; skipped: no mount"; `known` if none ran."""
+        if known and not any(run in self.outcomes for run in row.runs):
+            return known
+        became = Counter(self.outcomes.get(run, ("not run", "")) for run in row.runs)
+        counted = sum((Counter(self.counts.get(run, {})) for run in row.runs), Counter())
+        counts = "".join(f", {n} {name}" for name, n in sorted(counted.items()))
         return "; ".join(
-            outcome + (f" ({n})" if n > 1 else "") + (f": {reason}" if reason else "")
-            for (outcome, reason), n in sorted(count.items())
+            outcome
+            + (f" ({n})" if n > 1 else "")
+            + (counts if outcome == "passed" else "")
+            + (reason and f": {reason}")
+            for (outcome, reason), n in sorted(became.items())
         )
 
-    def page(self):
-        rows = sorted(self.rows.values(), key=order)
-        runs = {run for row in rows for run in row.runs}
-        became = Counter(self.outcomes.get(run, ("not run", ""))[0] for run in runs)
-        command = shlex.join(["pytest", *map(str, self.config.invocation_params.args)])
-        minutes = (time.monotonic() - self.began) / 60
-        facts = {
-            "cases": len({row.case for row in rows}),
-            "real": sum(row.how == "real" for row in rows),
-            "simulated": sum(row.how != "real" for row in rows),
-            "tests": len(runs),
-            **{name: became[name] for name in ("passed", "failed", "skipped", "not run")},
-            **{name: self.counts[name] for name in COUNTED},
+    def page(self, before):
+        """The page; `before` is what it was."""
+        known = {
+            (case, text, test): [case, text, how, test, result]
+            for case, text, how, test, result in filter(None, map(cells_of, before.splitlines()))
         }
+        fresh = {}
+        for row in self.rows.values():
+            case, text, how, test = map(cell, (row.case, row.text, row.how, f"`{row.test}`"))
+            result = cell(self.result(row, known.get((case, text, test), [""])[-1]))
+            fresh[case, text, test] = [case, text, how, test, result]
+        collected = {file_of(test) for _, _, test in fresh}
+        kept = {key: cells for key, cells in known.items() if file_of(key[2]) not in collected}
+        rows = sorted((fresh | kept).values(), key=order)
+        results = "\n".join({test: result for *_, test, result in rows}.values())  # several rows may be of one test
+        found = Counter()
+        for outcome, n in re.findall(r"(?:^|; )(passed|failed|skipped|not run)(?: \((\d+)\))?", results, re.MULTILINE):
+            found[outcome] += int(n or 1)
+        for n, name in re.findall(rf", (\d+) ({'|'.join(COUNTED)})\b", results):
+            found[name] += int(n)
+        facts = {
+            "cases": len({case for case, *_ in rows}),
+            "real": sum(how == "real" for _, _, how, _, _ in rows),
+            "simulated": sum(how != "real" for _, _, how, _, _ in rows),
+            **{name: found[name] for name in ("passed", "failed", "skipped", "not run", *COUNTED)},
+        }
+        command = shlex.join(["pytest", *map(str, self.config.invocation_params.args)])
         machine = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
-        lines = [
+        head = [
             "# Faults",
             "",
-            "What breaks, what then happens, and the test that shows it. Written by `nox -s faults` on "
-            f"{time.strftime('%Y-%m-%d', time.gmtime())} ({machine}, {minutes:.0f} minutes):",
+            "What breaks, what then happens, and the test that shows it. Written by `nox -s faults`, last on "
+            f"{time.strftime('%Y-%m-%d', time.gmtime())} ({machine}) by",
             "",
             f"    {command}",
+            "",
+            "where rows whose tests a call leaves out keep their last result.",
             "",
             "| " + " | ".join(facts) + " |",
             "|" + "---:|" * len(facts),
@@ -137,10 +171,7 @@ class Table:
             "| case | what happens | real or simulated | test | result |",
             "|---|---|---|---|---|",
         ]
-        for row in rows:
-            parts = (row.case, row.text, row.how, f"`{row.test}`", self.result(row))
-            lines.append("| " + " | ".join(map(cell, parts)) + " |")
-        return "\n".join(lines) + "\n"
+        return "\n".join([*head, *(f"| {' | '.join(cells)} |" for cells in rows)]) + "\n"
 
 
 # Fixtures -------------------------------------------------------------------------------------------------------------
@@ -153,7 +184,7 @@ def coco(tmp_path):
 
 @pytest.fixture
 def mounted(tmp_path):
-    """Mount a file system of some size for the length of a test; `.remount("ro")` makes it read-only."""
+    """Mount file systems of some size for the length of a test."""
     made = []
 
     def mount(size, name="mounted"):

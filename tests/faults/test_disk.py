@@ -149,6 +149,15 @@ def test_a_read_only_place(coco, planted, spec, mounted, read_only):
         assert str(out.relative_to(folder).parts[0]) in done.err
     assert names(folder) == []
 
+    planted.decide()
+    (planted.folder / ".lock").touch()
+    archive = mounted("1m", "archive") / "root"
+    shutil.copytree(planted.folder, archive)
+    read_only(archive.parent)
+    done = invoke("ladder.status", "--root", archive)  # reading is no work
+    assert done.code == 0, done.err
+    assert done.out.startswith(f"{archive}: 3 of 3 cells done")
+
 
 @pytest.mark.fault(
     "B2-11",

@@ -121,6 +121,8 @@ def holder(root: Root) -> str | None:
         lock.acquire()
     except filelock.Timeout:
         return _holder(root.holder)
+    except OSError:  # a root that cannot be written, such as an archive: nobody works there
+        return None
     lock.release()
     about = _note(root.holder)
     return _holder(root.holder) if about is not None and _elsewhere(about) else None
