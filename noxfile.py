@@ -7,8 +7,6 @@ files through hard links, so the second one with torch costs seconds.
 
 import subprocess
 import sys
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +89,7 @@ def slow(session: nox.Session) -> None:
 @nox.session(default=False)
 def faults(session: nox.Session) -> None:
     """Every fault, the slow ones too, with everything installed; writes docs/faults.md."""
-    _install(session, PACKAGES, *PYTEST, "jsonschema", "nox")
+    _install(session, PACKAGES, *PYTEST, "jsonschema", "nox", "pip-audit", "cyclonedx-bom")
     session.run("pytest", "tests/faults", "-m", "not gpu", "--faults-table", "docs/faults.md", *session.posargs)
 
 
@@ -111,28 +109,6 @@ def bench(session: nox.Session) -> None:
     """Benchmarks: the functions in bench_*.py, with pytest-benchmark's table."""
     _install(session, PACKAGES, *PYTEST, "pytest-benchmark")
     session.run("pytest", "-o", "python_files=bench_*.py", "packages", "tests", *session.posargs)
-
-
-@nox.session(default=False)
-def sbom(session: nox.Session) -> None:
-    """Bill of materials of everything installed, CycloneDX JSON, into dist/sbom.cdx.json."""
-    _install(session, PACKAGES)
-    tool = Path(session.create_tmp()) / "tool"  # apart: the bill lists what the products need, not what wrote it
-    session.run("python", "-m", "venv", str(tool))
-    session.run(str(tool / "bin/pip"), "install", "-q", "-c", "constraints.txt", "cyclonedx-bom", external=True)
-    python = str(Path(session.bin) / "python")
-    session.run(str(tool / "bin/python"), ".ci/sbom.py", python, "dist/sbom.cdx.json", *session.posargs, external=True)
-
-
-@nox.session(default=False)
-def audit(session: nox.Session) -> None:
-    """Known vulnerabilities of everything installed; exit code 7 where the service could not be asked."""
-    _install(session, PACKAGES, "pip-audit")
-    python = Path(session.bin) / "python"
-    where = session.run("python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", silent=True)
-    done = subprocess.run([python, ".ci/audit.py", str(where).strip(), *session.posargs], check=False)
-    if done.returncode:
-        sys.exit(done.returncode)  # nox itself knows only 0 and 1
 
 
 @nox.session(default=False)
