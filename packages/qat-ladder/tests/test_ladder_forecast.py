@@ -7,22 +7,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import qat_artifacts
 from qat_ladder.errors import ConfigError
-from qat_ladder.forecast.costs import CORRECTION, Job, finish, stages
+from qat_ladder.forecast.costs import CORRECTION, Job, bytes_of, finish, stages
 from qat_ladder.forecast.forecasting import Asked, as_json, as_text, forecast, parse_images, parse_positive
 
 PACE = """
 elif key == "qat-train pace":
-    body = head | {"schema": "qat-train/pace", "variant": "yolo10n", "quantizer": "qat-train", "imgsz": 160,
-                   "batch": 16, "amp": False, "device": "a card", "step_seconds": 0.5, "image_seconds": 0.01,
-                   "start_seconds": 7.0, "run_bytes": 1000}
+    import tomli
+    spec = tomli.loads(pathlib.Path(option("--spec")).read_text())
+    training, key = spec["training"], spec["quantization"]
+    learned = key["learned"]
+    body = head | {"schema": "qat-train/pace", "variant": spec["model"]["variant"], "quantizer": "qat-train",
+                   "imgsz": training["imgsz"], "batch": training["batch"], "amp": training["amp"],
+                   "bits": key["bits"], "learned": learned, "interventions": [], "device": "a card",
+                   "step_seconds": 0.75 if learned else 0.5, "image_seconds": 0.01, "start_seconds": 7.0}
     pathlib.Path(option("--out")).write_text(json.dumps(body))
 """
 
 
 def job(seconds, **changes):
     made = {"variant": "yolo10n", "arm": "shared", "seed": 0, "rows": ("baseline",), "epochs": 1, "corrections": 0}
-    return Job(**made | {"corrected": 0, "epoch": seconds, "start": 0.0, "bytes": 1.0} | changes)
+    return Job(**made | {"epoch": seconds, "lone_epoch": seconds, "start": 0.0} | changes)
 
 
 @given(st.lists(st.floats(0.1, 1e6), min_size=1, max_size=30), st.integers(1, 9))
@@ -38,12 +44,19 @@ def test_more_gpus_than_jobs_end_with_the_longest():
     assert finish([job(3.0), job(5.0), job(1.0)], 1) == 9.0
 
 
-def test_a_job_is_its_epochs_its_corrections_and_a_start_for_each_process():
-    one = job(10.0, epochs=4, corrections=2, corrected=1, start=3.0, rows=("baseline", "ema", "ema+qc"))
-    assert one.seconds == pytest.approx(2 * 3 + 40 + CORRECTION * 20)
-    assert one.alone() - one.seconds == pytest.approx(2 * (3 + 40))
+def test_a_job_is_a_start_its_epochs_and_its_corrections():
+    one = job(10.0, lone_epoch=8.0, epochs=4, corrections=2, start=3.0, rows=("baseline", "ema", "ema+qc"))
+    assert one.seconds == pytest.approx(3 + 40 + CORRECTION * 20)
+    assert one.alone == pytest.approx(3 * (3 + 32) + CORRECTION * 20)
     assert one.stopped_after(3) == pytest.approx(one.seconds - 3 - 30)
     assert one.stopped_after(9) == pytest.approx(one.seconds - 3 - 40)
+
+
+def test_a_run_fills_the_disk_with_its_weights_and_those_of_its_corrections():
+    whole = bytes_of("yolo10n", corrections=1)
+    assert whole - bytes_of("yolo10n", corrections=0) == bytes_of("yolo10n", corrections=1, trained=True)
+    assert bytes_of("yolo10n", corrections=0, trained=True) == 0.0
+    assert bytes_of("yolo10m", corrections=1) > bytes_of("yolo10s", corrections=1) > whole
 
 
 def test_the_gated_variant_waits_for_all_others():
@@ -82,7 +95,8 @@ def test_a_plan_writes_nothing_and_counts_every_cell(asked, tmp_path, products):
     assert (total["runs"], total["rows"]) == (9, 27)
     assert total["wall_seconds"] == pytest.approx(sum(total["wall_seconds_of_stages"]))
     assert total["seconds"] / 2 <= total["wall_seconds"] <= total["seconds"]
-    assert total["shared_saves_seconds"] > total["seconds"]  # a third of the training runs
+    alone = forecast(asked(variants=("yolo10n", "yolo10s", "yolo10m"), seeds=[0, 1, 2], trajectory="separate"))
+    assert total["shared_saves_seconds"] == pytest.approx(alone["total"]["seconds"] - total["seconds"], rel=0.05)
     text = as_text(told)
     assert "9 training runs instead of 27" in text
     assert "then yolo10m after the gate" in text
@@ -115,6 +129,31 @@ def test_a_measurement_is_made_with_data_and_weights_of_the_ladder_and_counts(as
     assert row["epoch_seconds"] == pytest.approx(-(-train // 16) * 0.5 + 2 * val * 0.01)
 
 
+def test_every_arm_is_measured_for_itself_and_before_what_ran_in_the_root(asked, products, tmp_path):
+    script = products.folder / "product.py"
+    script.write_text(script.read_text() + PACE)
+    folder = tmp_path / "runs" / "trajectories" / "yolo10n" / "shared" / "seed0"
+    folder.mkdir(parents=True)
+    (folder / "metrics.jsonl").write_text('{"seconds": 1000.0}\n')
+    told = forecast(asked(measure=2, seeds=[0], methods=["learned", "baseline"]))
+    steps = {row["arm"]: row["epoch_seconds"] - row["images"][1] * 0.01 for row in told["arms"]}
+    batches = -(-told["arms"][0]["images"][0] // 16)
+    assert steps == pytest.approx({"learned-true": 0.75 * batches, "shared": 0.5 * batches})
+    assert {row["source"] for row in told["arms"]} == {"measured by qat-train pace"}
+
+
+def test_data_are_prepared_once_and_weights_for_drawn_data_made_as_the_ladder_makes_them(asked, products):
+    script = products.folder / "product.py"
+    script.write_text(script.read_text() + PACE)
+    told = forecast(asked(measure=2, seeds=[0], variants=("yolo10n", "yolo10s")))
+    kinds = [" ".join(call[:2]) for call in products.calls()]
+    assert kinds.count("qat-train pretrain") == 1  # of s: none is shipped
+    assert kinds.count("qat-train pace") == 2
+    assert told["total"] is not None
+    (checked,) = [i for i, kind in enumerate(kinds) if kind == "qat-data check"]
+    assert kinds.index("qat-data prepare") < checked
+
+
 def test_a_file_from_elsewhere_counts_where_it_fits_and_for_other_data(asked, tmp_path, products):
     script = products.folder / "product.py"
     script.write_text(script.read_text() + PACE)
@@ -134,6 +173,11 @@ def test_what_ran_in_the_root_counts_first(asked, tmp_path):
     (folder / "metrics.jsonl").write_text('{"seconds": 30.0}\n{"seconds": 10.0}\n{"seconds": 20.0}\n')
     (row,) = forecast(asked())["arms"]
     assert (row["epoch_seconds"], row["source"]) == (20.0, "measured in this root")
+    (row,) = forecast(asked(images=(118_287, 5_000)))["arms"]
+    assert row["source"] == "guessed from the CPU"  # its epochs say nothing of so many images
+    (folder / "metrics.jsonl").write_text('{"seconds": "long"}\n')
+    with pytest.raises(qat_artifacts.ArtifactError, match=r"metrics\.jsonl: .*no seconds in one of its lines"):
+        forecast(asked())
 
 
 def test_unknown_speeds_are_said_to_be_unknown(asked, monkeypatch):
@@ -142,6 +186,13 @@ def test_unknown_speeds_are_said_to_be_unknown(asked, monkeypatch):
     assert told["total"] is None
     assert told["arms"][0]["seconds"] is None
     assert "measure here (--measure 20), or give files of qat-train pace (--pace)" in as_text(told)
+    assert told["bytes"] > 0
+
+
+def test_images_that_nobody_can_count_are_asked_for(asked, tmp_path):
+    told = forecast(asked(coco_root=str(tmp_path / "nothing"), profile="full"))
+    assert told["total"] is None
+    assert "give --images TRAINING,VALIDATION, or correct --coco-root" in as_text(told)
 
 
 @pytest.mark.parametrize("text", ["118287", "0,5", "a,b", "1,2,3", "-1,2"])

@@ -29,7 +29,7 @@ class Pace:
         step_seconds: median of a training step of `batch` images: loading, forward, backward, optimizer, averages.
         step_spread: largest minus smallest of the measured steps, in seconds.
         image_seconds: of an evaluation, one image of one series, metrics included.
-        start_seconds: from the command's start to the first step, imports left out.
+        start_seconds: until the first step, imports and the references of a run left out.
         epoch_seconds: what follows for a whole epoch: its steps, and an evaluation of each series.
         peak_bytes: most memory that torch held on the GPU; None on the CPU.
         run_bytes: an upper estimate of what a run holds on the disk at once.
@@ -44,6 +44,9 @@ class Pace:
     imgsz: int = attrs.field(validator=gt(0))
     batch: int = attrs.field(validator=gt(0))
     amp: bool
+    bits: int = attrs.field(validator=gt(0))
+    learned: bool
+    interventions: tuple[str, ...]
     device: str
     device_kind: Literal["cpu", "cuda"]
     threads: int = attrs.field(validator=gt(0))
@@ -137,6 +140,9 @@ def measure(spec: RunSpec, *, steps: int, threads: int) -> Pace:
         imgsz=spec.training.imgsz,
         batch=spec.training.batch,
         amp=spec.training.amp,
+        bits=spec.quantization.bits,
+        learned=spec.quantization.learned,
+        interventions=tuple(sorted(spec.interventions)),
         device=torch.cuda.get_device_name(prepared.device) if cuda else "cpu",
         device_kind="cuda" if cuda else "cpu",
         threads=threads,

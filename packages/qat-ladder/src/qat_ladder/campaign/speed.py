@@ -12,13 +12,9 @@ from qat_ladder.campaign.units import Opened, Unit
 from qat_ladder.cells import cells_from
 from qat_ladder.compose import Resolved
 from qat_ladder.estimate import START_UP, seconds_per_epoch, work
-from qat_ladder.forecast.costs import CORRECTION
-from qat_ladder.forecast.paces import PaceView
+from qat_ladder.forecast.costs import CORRECTION, bytes_of
+from qat_ladder.forecast.paces import PaceView, epoch_seconds
 from qat_ladder.status import epochs_done
-
-# Bytes of one set of fp32 weights with its buffers. A run keeps two, each correction one more.
-_WEIGHTS = {"yolo10n": 10.9e6, "yolo10s": 32.4e6}
-_RECORDS = 0.5e6  # of a run: metrics, log, summaries
 
 
 @attrs.frozen(kw_only=True)
@@ -45,11 +41,7 @@ def _epoch_seconds(folder: Path) -> float | None:
     run = qat_artifacts.read_view(folder / "run.json", RunView)
     if run.status == "completed" and run.seconds > 0:
         return run.seconds / run.training.epochs
-    lines = folder / "metrics.jsonl"
-    times = [
-        qat_artifacts.loads(line)["seconds"] for line in (lines.read_bytes().splitlines() if lines.exists() else ())
-    ]
-    return sum(times) / len(times) if times else None
+    return epoch_seconds(folder)
 
 
 def measured(block: Opened) -> dict[str, float]:
@@ -144,8 +136,7 @@ def total(seconds: Iterable[float | None]) -> float | None:
 
 
 def bytes_left(unit: Unit) -> float:
-    """Disk that a unit will still fill: two sets of weights of a run that is not begun, one for each correction."""
-    weights = _WEIGHTS[unit.run.variant]
+    """Disk that a unit will still fill."""
     run = unit.root.trajectory(unit.run.variant, unit.run.arm, unit.run.seed)
     trained = (run / "checkpoint" / "checkpoint.json").exists()
-    return (0.0 if trained else 2 * weights + _RECORDS) + weights * len(_to_correct(unit))
+    return bytes_of(unit.run.variant, corrections=len(_to_correct(unit)), trained=trained)

@@ -5,9 +5,18 @@ from collections.abc import Iterable, Sequence
 
 import attrs
 
+# Bytes of one set of fp32 weights with its buffers: two for a run (raw and averaged), one for each correction.
+_WEIGHTS = {"yolo10n": 10.9e6, "yolo10s": 32.4e6, "yolo10m": 66.7e6}
+_RECORDS = 0.5e6  # of a run: metrics, log, summaries
 # An epoch of Quantization Correction and its two evaluations, in epochs of the training run with its evaluations:
 # no gradients of weights, no optimizer over them. Median of 12 corrections on two data sets (docs/results/campaign.md).
 CORRECTION = 0.7
+
+
+def bytes_of(variant: str, *, corrections: int, trained: bool = False) -> float:
+    """Disk that a run and its corrections fill in the end; of a run that is trained already, its corrections alone."""
+    weights = _WEIGHTS[variant]
+    return weights * corrections + (0.0 if trained else 2 * weights + _RECORDS)
 
 
 @attrs.frozen(kw_only=True)
@@ -19,10 +28,9 @@ class Job:
         rows: methods that it gives.
         epochs: of training.
         corrections: epochs of all corrections that hang on it.
-        corrected: how many corrections, each a start of its own.
-        epoch: seconds of one epoch of training.
-        start: seconds of one start.
-        bytes: on the disk in the end.
+        epoch: seconds of one epoch of training, evaluations of all series included.
+        lone_epoch: the same for a run that evaluates one series, as one that gives a single row would.
+        start: seconds beside all epochs: imports, references, summaries.
     """
 
     variant: str
@@ -31,23 +39,20 @@ class Job:
     rows: tuple[str, ...]
     epochs: int
     corrections: int
-    corrected: int
     epoch: float
+    lone_epoch: float
     start: float
-    bytes: float
 
     @property
     def seconds(self) -> float:
         """On its GPU."""
-        return self.start * (1 + self.corrected) + self.epoch * (self.epochs + CORRECTION * self.corrections)
+        return self.start + self.epoch * (self.epochs + CORRECTION * self.corrections)
 
+    @property
     def alone(self) -> float:
         """Seconds if every row had a training run of its own: what sharing it saves is the difference."""
-        return (
-            len(self.rows) * (self.start + self.epoch * self.epochs)
-            + self.start * self.corrected
-            + self.epoch * CORRECTION * self.corrections
-        )
+        runs = len(self.rows) * (self.start + self.lone_epoch * self.epochs)
+        return runs + self.epoch * CORRECTION * self.corrections
 
     def stopped_after(self, epochs: int) -> float:
         """Seconds that are saved if the run is stopped as doomed after so many epochs, corrections and all."""

@@ -1,6 +1,6 @@
 """`invoke ladder.plan`: the cells of a whole ladder, their hours, their disk, and when they end on so many GPUs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +11,18 @@ from qat_ladder.cells import Trajectory
 from qat_ladder.dataset import image_counts, prepare
 from qat_ladder.doomed import EPOCHS
 from qat_ladder.errors import ConfigError
-from qat_ladder.estimate import spell
+from qat_ladder.estimate import spell, work
 from qat_ladder.flags import Request
-from qat_ladder.forecast.costs import Job, finish, stages
+from qat_ladder.forecast.costs import Job, bytes_of, finish, stages
 from qat_ladder.forecast.paces import PaceView, Speed, measure, read_paces, speed_of
+from qat_ladder.gating import M as GATED
 from qat_ladder.launch import say
 from qat_ladder.layout import Root
 from qat_ladder.locking import held
 from qat_ladder.plan import binding_plan, extend, make_plan
+from qat_ladder.pretraining import demo_weights
 from qat_ladder.stage import resolve_rows, trajectories
 from qat_ladder.training import starting_checkpoint
-
-GATED = "yolo10m"
-# Bytes of one set of fp32 weights with its buffers: two for a run (raw and averaged), one for each correction.
-_WEIGHTS = {"yolo10n": 10.9e6, "yolo10s": 32.4e6, "yolo10m": 66.7e6}
-_RECORDS = 0.5e6  # of a run: metrics, log, summaries
 
 
 @attrs.frozen(kw_only=True)
@@ -76,20 +73,26 @@ def forecast(asked: Asked) -> dict[str, Any]:
     paces = read_paces(asked.paces)
     jobs: list[Job] = []
     told: list[dict[str, Any]] = []
+    fingerprints: dict[Path, str] = {}  # of roots whose data were prepared for a measurement
     for request in asked.requests:
         methods = resolve_rows(request)
         root = Root(request.root)
         plan = extend(binding_plan(root), make_plan(methods, request.seeds, request.trajectory), root)
-        runs = trajectories(methods, request.seeds, plan)
-        config = methods[0].config
+        arms = _by_arm(trajectories(methods, request.seeds, plan))
+        measured: dict[str, PaceView] = {}
+        fingerprint = plan.data_fingerprint
         if asked.measure:
-            paces = [*_measured(request, root, runs, asked.measure), *paces]
-        images = asked.images or image_counts(config, root, plan.data_fingerprint)
-        for arm, of in _by_arm(runs).items():
-            speed = speed_of(of[0], root, images, paces)
-            told.append(_told(arm, of, speed, images))
-            if speed is not None:
-                jobs += [_job(run, speed) for run in of]
+            fingerprint = fingerprints.get(root.path, fingerprint)
+            fingerprint, measured = _measure(request, root, arms, fingerprint, asked.measure)
+            fingerprints[root.path] = fingerprint
+        images = asked.images or image_counts(methods[0].config, root, fingerprint)
+        for arm, runs in arms.items():
+            speed = speed_of(
+                runs[0], root, images, paces, measured=measured.get(arm), other_data=asked.images is not None
+            )
+            made = [_job(run, speed, images) for run in runs] if speed else []
+            told.append(_told(arm, runs, speed, images, made))
+            jobs += made
     known = all(row["epoch_seconds"] is not None for row in told)
     return {
         "profile": asked.requests[0].profile_name(),
@@ -97,6 +100,7 @@ def forecast(asked: Asked) -> dict[str, Any]:
         "gpus": asked.gpus,
         "trajectory": asked.requests[0].trajectory,
         "arms": told,
+        "bytes": sum(row["bytes"] for row in told),
         "total": _total(jobs, asked.gpus) if known and jobs else None,
     }
 
@@ -108,40 +112,49 @@ def _by_arm(runs: Sequence[Trajectory]) -> dict[str, list[Trajectory]]:
     return found
 
 
-def _measured(request: Request, root: Root, runs: Sequence[Trajectory], steps: int) -> list[PaceView]:
-    """One measurement for each arm; each is asked first where its own arm is meant, for the order of arms is kept."""
-    config = runs[0].methods[0].config
+def _measure(
+    request: Request, root: Root, arms: Mapping[str, Sequence[Trajectory]], known: str, steps: int
+) -> tuple[str, dict[str, PaceView]]:
+    """The fingerprint of the data, prepared as the ladder does it, and a measurement of each arm."""
+    config = next(iter(arms.values()))[0].methods[0].config
     with held(root):
-        fingerprint = prepare(config, root, "", say)
+        fingerprint = prepare(config, root, known, say)
+        if config.demo:
+            demo_weights(request, Path(config.model.checkpoint))
         checkpoint = starting_checkpoint(config, root, fingerprint, say)
-        files = [
-            measure(of[0], root, dataset=root.data(fingerprint), checkpoint=checkpoint, steps=steps)
-            for of in _by_arm(runs).values()
-        ]
-    return read_paces(files)
+        files = {
+            arm: measure(runs[0], root, dataset=root.data(fingerprint), checkpoint=checkpoint, steps=steps)
+            for arm, runs in arms.items()
+        }
+    return fingerprint, dict(zip(files, read_paces(list(files.values())), strict=True))
 
 
-def _job(run: Trajectory, speed: Speed) -> Job:
-    corrected = [m.config.qc for m in run.methods if m.config.method.correction]
-    weights = _WEIGHTS[run.variant]
+def _job(run: Trajectory, speed: Speed, images: tuple[int, int] | None) -> Job:
+    config, series = run.methods[0].config, len(run.series)
+    lone = work(config, *images, 1) / work(config, *images, series) if images else 1.0
     return Job(
         variant=run.variant,
         arm=run.arm,
         seed=run.seed,
         rows=tuple(m.config.method.name for m in run.methods),
-        epochs=run.methods[0].config.training.epochs,
-        corrections=sum(qc.epochs for qc in corrected),
-        corrected=len(corrected),
+        epochs=config.training.epochs,
+        corrections=sum(m.config.qc.epochs for m in run.methods if m.config.method.correction),
         epoch=speed.epoch,
+        lone_epoch=lone * speed.epoch,
         start=speed.start,
-        bytes=weights * (2 + len(corrected)) + _RECORDS,
     )
 
 
-def _told(arm: str, runs: Sequence[Trajectory], speed: Speed | None, images: tuple[int, int] | None) -> dict[str, Any]:
+def _told(
+    arm: str,
+    runs: Sequence[Trajectory],
+    speed: Speed | None,
+    images: tuple[int, int] | None,
+    jobs: Sequence[Job],
+) -> dict[str, Any]:
     first = runs[0]
     training = first.methods[0].config.training
-    jobs = [_job(run, speed) for run in runs] if speed else []
+    corrected = sum(m.config.method.correction for m in first.methods)
     return {
         "variant": first.variant,
         "arm": arm,
@@ -155,7 +168,7 @@ def _told(arm: str, runs: Sequence[Trajectory], speed: Speed | None, images: tup
         "source": speed.source if speed else None,
         "device": speed.device if speed else None,
         "seconds": sum(job.seconds for job in jobs) if jobs else None,
-        "bytes": sum(job.bytes for job in jobs) if jobs else None,
+        "bytes": len(runs) * bytes_of(first.variant, corrections=corrected),
     }
 
 
@@ -169,8 +182,7 @@ def _total(jobs: Sequence[Job], gpus: int) -> dict[str, Any]:
         "seconds": sum(job.seconds for job in jobs),
         "wall_seconds": sum(walls),
         "wall_seconds_of_stages": walls,
-        "bytes": sum(job.bytes for job in jobs),
-        "shared_saves_seconds": sum(job.alone() - job.seconds for job in jobs),
+        "shared_saves_seconds": sum(job.alone - job.seconds for job in jobs),
         "stopped_run_saves_seconds": {
             variant: max(job.stopped_after(EPOCHS + 1) for job in jobs if job.variant == variant)
             for variant in dict.fromkeys(job.variant for job in jobs)
@@ -197,13 +209,19 @@ def as_text(told: dict[str, Any]) -> str:
         lines.append(f"  {'':7}  {'':{width}}  {', '.join(row['rows'])}")
     total = told["total"]
     if total is None:
-        lines.append("hours are not known: measure here (--measure 20), or give files of qat-train pace (--pace)")
+        lines.append(f"disk   {told['bytes'] / 1e9:.1f} GB beside the data")
+        unknown = any(row["images"] is None for row in told["arms"])
+        lines.append(
+            "hours are not known: give --images TRAINING,VALIDATION, or correct --coco-root"
+            if unknown
+            else "hours are not known: measure here (--measure 20), or give files of qat-train pace (--pace)"
+        )
         return "\n".join(lines)
     stages_ = total["wall_seconds_of_stages"]
     gate = f": {spell(stages_[0])}, then {GATED} after the gate, {spell(stages_[1])}" if len(stages_) == 2 else ""
     lines += [
         f"total  {total['runs']} training runs, {total['rows']} rows: {total['seconds'] / 3600:.1f} GPU-hours, "
-        f"{total['bytes'] / 1e9:.1f} GB",
+        f"{told['bytes'] / 1e9:.1f} GB beside the data",
         f"wall   {spell(total['wall_seconds'])} on {told['gpus']} GPUs{gate}",
     ]
     if total["shared_saves_seconds"] > 0:
@@ -220,7 +238,7 @@ def as_text(told: dict[str, Any]) -> str:
 
 def _cost(row: dict[str, Any]) -> str:
     if row["seconds"] is None:
-        return "speed not known"
+        return f"speed not known, {row['bytes'] / 1e9:.2f} GB"
     return (
         f"{row['epoch_seconds']:.1f} s an epoch ({row['source']}, {row['device']}), "
         f"{row['seconds'] / 3600:.1f} h, {row['bytes'] / 1e9:.2f} GB"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import ClassVar, Literal
 
 import attrs
@@ -29,22 +30,20 @@ class PaceView:
     imgsz: int
     batch: int
     amp: bool
+    bits: int
+    learned: bool
+    interventions: tuple[str, ...]
     device: str
     step_seconds: float
     image_seconds: float
     start_seconds: float
-    run_bytes: int
 
     def fits(self, config: Config) -> bool:
         """Whether it was measured on such a training run; the data do not matter, their number is known."""
-        training = config.training
-        return (self.variant, self.quantizer, self.imgsz, self.batch, self.amp) == (
-            config.model.variant,
-            config.quantization.quantizer,
-            training.imgsz,
-            training.batch,
-            training.amp,
-        )
+        training, key = config.training, config.quantization
+        ours = (self.variant, self.quantizer, self.imgsz, self.batch, self.amp, self.bits, self.learned)
+        theirs = (config.model.variant, key.quantizer, training.imgsz, training.batch, training.amp)
+        return ours == (*theirs, key.bits, key.learned) and set(self.interventions) == set(config.interventions)
 
     def epoch(self, images: tuple[int, int], series: int) -> float:
         """Seconds of one epoch over so many training and validation images."""
@@ -59,7 +58,6 @@ class Speed:
     start: float
     source: Source
     device: str
-    run_bytes: int | None = None
 
 
 def read_paces(paths: Sequence[Path]) -> list[PaceView]:
@@ -71,43 +69,58 @@ def read_paces(paths: Sequence[Path]) -> list[PaceView]:
     return [qat_artifacts.read_view(path, PaceView) for path in paths]
 
 
-def speed_of(run: Trajectory, root: Root, images: tuple[int, int] | None, paces: Sequence[PaceView]) -> Speed | None:
-    """What is known best: epochs of this arm in this root, a fitting measurement, a guess for the CPU, or nothing.
+def epoch_seconds(folder: Path) -> float | None:
+    """Mean seconds of a finished epoch of the run in `folder`; None before its first.
+
+    Raises:
+        ArtifactError: its lines cannot be read.
+    """
+    lines = folder / "metrics.jsonl"
+    try:
+        found = [float(qat_artifacts.loads(line)["seconds"]) for line in lines.read_bytes().splitlines()]
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise qat_artifacts.InvalidArtifact(str(lines), (f"no seconds in one of its lines: {error}",)) from error
+    return sum(found) / len(found) if found else None
+
+
+def speed_of(
+    run: Trajectory,
+    root: Root,
+    images: tuple[int, int] | None,
+    paces: Sequence[PaceView],
+    *,
+    measured: PaceView | None = None,
+    other_data: bool = False,
+) -> Speed | None:
+    """What is known best: a measurement of this very arm, epochs of it in this root, one that fits, a guess, nothing.
 
     Args:
         run: whose speed is asked for.
         root: where it or another seed of its arm may have run.
         images: training and validation images of the plan.
         paces: measurements; the first one that fits counts.
+        measured: a measurement of this arm, made for this question.
+        other_data: `images` are not those of the root, whose epochs then say nothing.
     """
-    config = run.methods[0].config
-    if (here := _measured_here(run, root)) is not None:
-        return Speed(epoch=here, start=START_UP, source="measured in this root", device="as in this root")
+    config, series = run.methods[0].config, len(run.series)
+    if measured is None and not other_data:
+        folder = root.trajectory(run.variant, run.arm, run.seed).parent
+        here = [seconds for one in sorted(folder.glob("seed*")) if (seconds := epoch_seconds(one)) is not None]
+        if here:
+            return Speed(epoch=median(here), start=START_UP, source="measured in this root", device="as in this root")
     if images is None:
         return None
-    series = len(run.series)
-    for pace in paces:
-        if pace.fits(config):
-            return Speed(
-                epoch=pace.epoch(images, series),
-                start=pace.start_seconds,
-                source="measured by qat-train pace",
-                device=pace.device,
-                run_bytes=pace.run_bytes,
-            )
+    for pace in [measured] if measured else [pace for pace in paces if pace.fits(config)]:
+        return Speed(
+            epoch=pace.epoch(images, series),
+            start=pace.start_seconds + 2 * images[1] * pace.image_seconds,  # references: FP32 and PTQ
+            source="measured by qat-train pace",
+            device=pace.device,
+        )
     guess = seconds_per_epoch(config, *images, series)
     return None if guess is None else Speed(epoch=guess, start=START_UP, source="guessed from the CPU", device="cpu")
-
-
-def _measured_here(run: Trajectory, root: Root) -> float | None:
-    """Median of the epochs of an arm, over its seeds, from its lines."""
-    folder = root.trajectory(run.variant, run.arm, run.seed).parent
-    found = [
-        float(qat_artifacts.loads(line)["seconds"])
-        for lines in sorted(folder.glob("seed*/metrics.jsonl"))
-        for line in lines.read_bytes().splitlines()
-    ]
-    return sorted(found)[len(found) // 2] if found else None
 
 
 def measure(run: Trajectory, root: Root, *, dataset: Path, checkpoint: str, steps: int) -> Path:

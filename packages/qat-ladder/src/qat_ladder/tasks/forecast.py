@@ -37,7 +37,7 @@ def plan(  # noqa: PLR0917  # invoke makes a flag of every parameter
     variants: str = "n,s,m",
     seeds: str = "0,1",
     methods: str = "baseline,ema,ema+qc",
-    profile: str = "full",
+    profile: str = "",
     coco_root: str = "",
     checkpoint: str = "",
     trust_checkpoint: str = "",
