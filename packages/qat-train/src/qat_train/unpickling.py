@@ -1,13 +1,13 @@
 """Opening a .pt file that somebody else made: a pickle can name any function, and unpickling calls it.
 
-Two barriers, each enough alone. First the pickle is read as data, and refused if it names anything that is not listed
-here: exactly what files of YOLOv10, YOLO11 and YOLOv8 detectors hold, in floating point, with optimizer, results and
-loss. Then torch's weights-only unpickler builds it, from the same list and no other; see `_Closed` for what the listed
-classes themselves may do. The one way round is the file's own SHA-256, stated by the caller: the file then may run
-code, and only that file.
+Two barriers. First the file's pickles are read as data, and the file is refused if one of them cannot be read or names
+anything that is not listed here: exactly what files of YOLOv10, YOLO11 and YOLOv8 detectors hold, in floating point,
+with optimizer, results and loss. Then torch's weights-only unpickler builds it. That knows the list and what torch
+itself has built in, further tensors, storages and containers: should the two ever read a file differently, nothing but
+these is called. See `_Closed` for what the listed classes themselves may do. The one way round is the file's own
+SHA-256, stated by the caller: the file then may run code, and only that file.
 """
 
-import contextlib
 import functools
 import hashlib
 import importlib
@@ -62,7 +62,20 @@ LAYERS = {
     "ultralytics.nn.modules.head": ("Detect", "v10Detect"),
     "ultralytics.nn.tasks": ("DetectionModel",),
 }
+# An architecture's `activation` puts one of these in SiLU's place; none of them has parameters.
+ACTIVATIONS = ("ELU", "GELU", "Hardswish", "LeakyReLU", "Mish", "ReLU", "ReLU6", "SELU")
 ALIASES = {"ultralytics.nn.tasks.YOLOv10DetectionModel": "ultralytics.nn.tasks.DetectionModel"}  # until 8.3
+# Where a trusted file looks for names that have moved, as Ultralytics' `torch_safe_load` has it.
+MOVED_MODULES = {
+    "ultralytics.yolo.data": "ultralytics.data",
+    "ultralytics.yolo.utils": "ultralytics.utils",
+    "ultralytics.yolo.v8": "ultralytics.models.yolo",
+}
+MOVED_NAMES = ALIASES | {
+    "pathlib.WindowsPath": "pathlib.PosixPath",
+    "ultralytics.nn.modules.block.Silence": "torch.nn.Identity",  # YOLOv9e
+    "ultralytics.utils.loss.v10DetectLoss": "ultralytics.utils.loss.E2EDetectLoss",
+}
 # A loss is saved with the model where it has been used; it is built anew, so nothing of it is kept.
 DROPPED = (
     "torch.nn.modules.loss.BCEWithLogitsLoss",
@@ -70,7 +83,16 @@ DROPPED = (
     *(f"ultralytics.utils.loss.{name}" for name in ("v10DetectLoss", "v8DetectionLoss")),
     "ultralytics.utils.tal.TaskAlignedAssigner",
 )
+_LAYERS_OF = ("torch.nn.modules.", "ultralytics.nn.modules.")
 _LEGACY_PICKLES = 5  # torch before 1.6: magic number, protocol, machine, content, keys of the storages
+
+
+class _Forbidden(Exception):
+    """A file does what no checkpoint does; the text follows "it"."""
+
+    def __init__(self, what: str, *, layer: bool = False) -> None:
+        super().__init__(what)
+        self.layer = layer  # it names a layer, as far as names say: a detector of another family
 
 
 @attrs.frozen(kw_only=True)
@@ -101,13 +123,13 @@ def open_pt(path: Path, trust: str | None = None) -> Opened:
     sha256 = hashlib.sha256(data).hexdigest()
     try:
         if (forbidden := _first_forbidden(data)) is not None:
-            raise _Forbidden(f"names {_plain(forbidden)}")
+            raise _Forbidden(f"names {_plain(forbidden)}", layer=forbidden.startswith(_LAYERS_OF))
         content = _build(data)
     except Exception as error:  # damaged and hostile files raise a dozen types
         if trusted == sha256:
             content = _run(path, data)
         elif isinstance(error, _Forbidden):
-            raise InputError(_refusal(path, str(error), sha256, trusted)) from error
+            raise InputError(_refusal(path, error, sha256, trusted)) from error
         else:
             raise InputError(f"{path} cannot be read as a checkpoint: {reason_of(error)}") from error
     if not isinstance(content, dict):
@@ -115,12 +137,17 @@ def open_pt(path: Path, trust: str | None = None) -> Opened:
     return Opened(content=content, sha256=sha256)
 
 
-def _refusal(path: Path, what: str, sha256: str, trusted: str | None) -> str:
+def _refusal(path: Path, error: _Forbidden, sha256: str, trusted: str | None) -> str:
     other = f" (--trust-checkpoint is for another file, sha256:{trusted})" if trusted else ""
+    if error.layer:
+        why = "which is no layer of YOLOv10, YOLO11 or YOLOv8"
+        first = "Start from a detector of these; to open this one means to let its code run, and"
+    else:
+        why = "which no checkpoint of a detector needs and which may run code"
+        first = "Take the file from its source again;"
     return (
-        f"{path} was not opened: it {what}, which no checkpoint of a detector needs and which may run code{other}. "
-        "Take the file from its source again; only if you would let whoever made it work with your account, pass "
-        f"--trust-checkpoint sha256:{sha256}"
+        f"{path} was not opened: it {error}, {why}{other}. {first} only if you would let whoever made it work with "
+        f"your account, pass --trust-checkpoint sha256:{sha256}"
     )
 
 
@@ -139,14 +166,12 @@ def reason_of(error: Exception) -> str:
 
 
 def _first_forbidden(data: bytes) -> str | None:
-    """The first global of the pickles in a file that is not listed; None where all are, or nothing can be read."""
+    """The first global of the pickles in a file that is not listed; None where all are.
+
+    What cannot be read raises what zipfile and pickletools raise: a file must not be able to end the search.
+    """
     allowed = TENSORS | _stand_ins().keys()
-    with contextlib.suppress(ValueError, IndexError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
-        for stream in _pickles(data):
-            for name in _globals(stream):
-                if name not in allowed:
-                    return name
-    return None  # the unpickler decides on what cannot be read here
+    return next((name for stream in _pickles(data) for name in _globals(stream) if name not in allowed), None)
 
 
 def _pickles(data: bytes) -> Iterator[io.BytesIO]:
@@ -158,14 +183,20 @@ def _pickles(data: bytes) -> Iterator[io.BytesIO]:
         return
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for member in archive.infolist():
-            # torch compresses nothing; a member that unfolds to gigabytes is none of its own
-            if member.filename.endswith(".pkl") and member.compress_type == zipfile.ZIP_STORED:
-                yield io.BytesIO(archive.read(member))
+            if not member.filename.lower().endswith(".pkl"):  # torch finds its members whatever their case
+                continue
+            if member.compress_type != zipfile.ZIP_STORED:  # torch compresses nothing, and this may unfold to gigabytes
+                raise _Forbidden("holds a compressed pickle")
+            yield io.BytesIO(archive.read(member))
 
 
 def _globals(stream: io.BytesIO) -> Iterator[str]:
-    """Names of the globals of one pickle, in order."""
-    strings: list[str] = []  # STACK_GLOBAL takes its two names from the stack
+    """Names of the globals of one pickle, in order.
+
+    STACK_GLOBAL takes its two names from the stack, which is followed only as far as honest picklers write it: enough
+    for an error that names the global, as torch's unpickler refuses that opcode.
+    """
+    strings: list[str] = []
     memo: dict[int, str] = {}
     for opcode, argument, _ in pickletools.genops(stream):
         if opcode.name in ("GLOBAL", "INST"):
@@ -181,10 +212,6 @@ def _globals(stream: io.BytesIO) -> Iterator[str]:
 
 
 # Building from the list -----------------------------------------------------------------------------------------------
-
-
-class _Forbidden(Exception):
-    """A file does what no checkpoint does; the text follows "it"."""
 
 
 class _Closed:
@@ -224,7 +251,7 @@ def _stand_ins() -> dict[str, Any]:
     """What each listed name is built as, by the name as it is in files."""
     found: dict[str, Any] = {
         f"{module}.{name}": _closed(getattr(importlib.import_module(module), name))
-        for module, names in LAYERS.items()
+        for module, names in (*LAYERS.items(), ("torch.nn.modules.activation", ACTIVATIONS))
         for name in names
     }
     found |= {old: found[new] for old, new in ALIASES.items()}
@@ -246,7 +273,7 @@ def _closed(layer: type) -> type:
 
 
 def _build(data: bytes) -> Any:
-    """Unpickle with torch's weights-only unpickler from the list alone, whatever libraries have added to torch's."""
+    """Unpickle with torch's weights-only unpickler: from the list and torch's own, not what libraries have added."""
     before = torch.serialization.get_safe_globals()
     torch.serialization.clear_safe_globals()
     try:
@@ -266,7 +293,7 @@ def _run(path: Path, data: bytes) -> Any:
     """Unpickle a trusted file: whatever it names is imported and called."""
     logger.warning("%s: code in this file may run, as --trust-checkpoint allows", path)
     try:
-        with temporary_modules(attributes=ALIASES):
+        with temporary_modules(modules=MOVED_MODULES, attributes=MOVED_NAMES):
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=False)
     except Exception as error:
         raise InputError(f"{path} cannot be read as a checkpoint, though it is trusted: {reason_of(error)}") from error
