@@ -19,8 +19,14 @@ from ultralytics.utils import DEFAULT_CFG_DICT
 import qat_artifacts
 from qat_train.errors import InputError, ResourceError
 from qat_train.policy import Kind, Site
-from qat_train.unpickling import open_pt, reason_of
+from qat_train.unpickling import LAYERS, open_pt, reason_of
 
+_MOST_REPEATS = 100  # of one line of an architecture; Ultralytics' own have 18 at most
+_TORCH_LAYERS = {f"nn.{name}" for module in LAYERS if module.startswith("torch.nn.") for name in LAYERS[module]}
+_EVALUATES = "this Ultralytics evaluates what a checkpoint says; install ultralytics>=8.4.190,<8.5"
+_NOT_BUILT = (  # what its parser raises on an architecture that is none
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError),
+)
 SCRATCH = "scratch:"  # checkpoint "scratch:yolov10n" stands for random weights of that architecture
 
 
@@ -77,7 +83,7 @@ def load_detector(checkpoint: str, *, seed: int = 0, trust: str | None = None) -
     try:
         model.criterion = None  # a loss of the file's making
         return _describe(model.float(), sha256=opened.sha256, imgsz=imgsz if isinstance(imgsz, int) else None)
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"model.checkpoint: {path} holds no whole detector: {reason_of(error)}") from error
 
 
@@ -89,6 +95,8 @@ def _describe(model: Any, *, sha256: str, imgsz: int | None) -> Detector:
             module.recompute_scale_factor = None  # files written by torch 1.10 lack it
     if not isinstance(model.yaml, dict) or not isinstance(model.names, dict | list):
         raise TypeError("yaml and names say what it is")
+    if not (isinstance(model.model, nn.Sequential) and len(model.model) and isinstance(model.model[-1], Detect)):
+        raise TypeError("its layers are a sequence that ends in Detect")
     indices = sorted(model.names) if isinstance(model.names, dict) else range(len(model.names))
     return Detector(
         model=model.eval(),
@@ -165,19 +173,42 @@ def _construct(architecture: dict[str, Any], nc: int) -> Any:
     Ultralytics looks layers up by name among all that its module has imported, and evaluates the text of an activation;
     here, names must be those of layers and the activation a plain call of one, whatever the environment says.
     """
-    active = tasks._SafeLoad._local
+    safe = getattr(tasks, "_SafeLoad", None)  # releases differ in what they have of it
+    active = getattr(safe, "_local", None)
+    if safe is None or active is None:
+        raise ResourceError(_EVALUATES)
     was, active.active = getattr(active, "active", False), True
     try:
-        if not tasks._SafeLoad.restricted():
-            raise ResourceError("this Ultralytics evaluates what a checkpoint says; install ultralytics>=8.4.190,<8.5")
-        for part in (architecture["backbone"], architecture["head"]):
-            if any(layer[2] == "TorchVision" for layer in part):  # the one layer that downloads its weights
-                raise TypeError("a layer TorchVision")
+        if not safe.restricted():
+            raise ResourceError(_EVALUATES)
+        depths = [scale[0] for scale in (architecture.get("scales") or {}).values()]
+        deepest = max(1, architecture.get("depth_multiple", 1), *depths)  # repeats are multiplied with one of these
+        for _, repeats, layer, _ in (*architecture["backbone"], *architecture["head"]):
+            if not _is_layer(layer):
+                raise TypeError(f"{layer!r} is no layer of a detector")
+            if not (isinstance(repeats, int) and repeats >= 1 and repeats * deepest <= _MOST_REPEATS):
+                raise ValueError(f"{layer} {repeats!r} times; 1 to {_MOST_REPEATS} are allowed, with the scale's depth")
         return tasks.DetectionModel(copy.deepcopy(architecture), nc=nc, verbose=False)
-    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except _NOT_BUILT as error:
         raise InputError(f"the checkpoint's architecture cannot be built: {reason_of(error)}") from error
     finally:
         active.active = was
+
+
+def _is_layer(name: object) -> bool:
+    """Whether a line of an architecture names a layer: of torch, one that detectors hold; of Ultralytics, any block.
+
+    Trusted files may be of other families, so its blocks are not only those of LAYERS. Whole models, which read files,
+    are not among them: they are of ultralytics.nn.tasks. TorchVision downloads its weights.
+    """
+    if not isinstance(name, str) or name == "TorchVision":
+        return False
+    found = getattr(tasks, name, None)
+    return name in _TORCH_LAYERS or (
+        isinstance(found, type)
+        and issubclass(found, nn.Module)
+        and found.__module__.startswith("ultralytics.nn.modules.")
+    )
 
 
 def _shown(names: Sequence[str]) -> str:
