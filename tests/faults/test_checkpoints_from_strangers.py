@@ -3,12 +3,15 @@
 import contextlib
 import copy
 import hashlib
+import inspect
 import io
 import os
+import pathlib
 import pickle
 import sys
 import types
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +32,7 @@ from ultralytics.utils import DEFAULT_CFG  # noqa: E402
 
 from qat_train import cli  # noqa: E402
 from qat_train.detector import build_detector, load_detector, match_classes, save_pt  # noqa: E402
-from qat_train.errors import InputError, SpecError  # noqa: E402
+from qat_train.errors import InputError, ResourceError, SpecError  # noqa: E402
 from qat_train.evaluator import square_loader  # noqa: E402
 from qat_train.export.predicting import predict  # noqa: E402
 from qat_train.export.reference import starting_detector  # noqa: E402
@@ -68,11 +71,11 @@ def saved(content, **options):
     return buffer.getvalue()
 
 
-def rezipped(data, *, compression=zipfile.ZIP_STORED, extra=()):
-    """The members of a checkpoint in another archive, and more of them."""
+def rezipped(data, *, compression=zipfile.ZIP_STORED, first=(), extra=()):
+    """The members of a checkpoint in another archive, and more of them before and after."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(buffer, "w", compression) as new:
-        members = {name: old.read(name) for name in old.namelist()} | dict(extra)
+        members = dict(first) | {name: old.read(name) for name in old.namelist()} | dict(extra)
         for name, content in members.items():
             new.writestr(name, content)
     return buffer.getvalue()
@@ -221,6 +224,26 @@ def test_an_archive_that_torch_did_not_write_is_refused(tmp_path):
         with pytest.raises(InputError, match=r"hostile\.pt (cannot be read as a checkpoint|was not opened)"):
             load_detector(str(path))
         assert not marker.exists()
+
+
+def test_a_file_cannot_end_the_search_of_its_own_pickles(tmp_path):
+    path, unlisted = tmp_path / "hostile.pt", saved({"model": Counter()})  # torch's own list has it, ours has not
+    path.write_bytes(unlisted)
+    with pytest.raises(InputError, match=r"was not opened: it names collections\.Counter,"):
+        open_pt(path)
+    path.write_bytes(rezipped(unlisted, first={"archive/0.pkl": b"a pickle whose check sum will be wrong"}))
+    path.write_bytes(path.read_bytes().replace(b"whose check sum", b"whose CHECK SUM"))
+    with pytest.raises(InputError, match=r"cannot be read as a checkpoint: Bad CRC-32 for file 'archive/0\.pkl'"):
+        open_pt(path)
+    path.write_bytes(rezipped(unlisted, first={"archive/0.pkl": b"no pickle"}))
+    with pytest.raises(InputError, match="cannot be read as a checkpoint"):
+        open_pt(path)
+    path.write_bytes(rezipped(unlisted, compression=zipfile.ZIP_DEFLATED))
+    with pytest.raises(InputError, match="was not opened: it holds a compressed pickle, which no checkpoint"):
+        open_pt(path)
+    path.write_bytes(unlisted.replace(b"archive/data.pkl", b"archive/DATA.PKL"))
+    with pytest.raises(InputError, match=r"was not opened: it names collections\.Counter,"):
+        open_pt(path)
 
 
 @pytest.mark.fault("B2-43", "neither the environment nor another library can open the list", how="real")
@@ -380,6 +403,25 @@ LINES = {
 }
 
 
+def test_what_is_no_layer_is_named_and_an_unknown_ultralytics_refused(detector, monkeypatch):
+    for backbone, scale, named in (
+        ([[-1, 1, "DetectionModel", ["gone.yaml"]]], 1, "'DetectionModel' is no layer of a detector"),
+        ([[-1, 1, "check_requirements", ["gone"]]], 1, "'check_requirements' is no layer of a detector"),
+        ([[-1, 1, "TorchVision", [64, "resnet18", "DEFAULT"]]], 1, "'TorchVision' is no layer of a detector"),
+        ([[-1, 10**9, "nn.Identity", []]], 1, "nn.Identity 1000000000 times; 1 to 100 are allowed"),
+        ([[-1, 3, "nn.Identity", []]], 1e9, "nn.Identity 3 times; 1 to 100 are allowed, with the scale's depth"),
+    ):
+        theirs = detector.yaml | {"backbone": backbone, "scales": {"n": [scale, 1, 1024]}}
+        with pytest.raises(InputError, match=f"the checkpoint's architecture cannot be built: {named}"):
+            build_detector(theirs, NAMES, 80)
+    monkeypatch.setattr(tasks, "DetectionModel", lambda *_, **__: Path("/gone/architecture.yaml").read_text())
+    with pytest.raises(InputError, match=r"the checkpoint's architecture cannot be built: .*No such file"):
+        build_detector(detector.yaml, NAMES, 80)
+    monkeypatch.delattr(tasks, "_SafeLoad")
+    with pytest.raises(ResourceError, match="this Ultralytics evaluates what a checkpoint says; install ultralytics>="):
+        build_detector(detector.yaml, NAMES, 80)
+
+
 @pytest.mark.fault("B2-43", "an architecture in a checkpoint evaluates nothing, calls layers alone", how="real")
 @pytest.mark.parametrize("line", LINES)
 def test_an_architecture_of_a_stranger_evaluates_nothing(detector, tmp_path, line, monkeypatch):
@@ -408,6 +450,19 @@ def test_a_detector_that_is_described_wrongly_is_refused(detector, tmp_path, att
     model = copy.deepcopy(detector)
     setattr(model, attribute, value)
     save_pt(model, tmp_path / "odd.pt", train_arguments={})
+    with pytest.raises(InputError, match=r"odd\.pt holds no whole detector"):
+        load_detector(str(tmp_path / "odd.pt"))
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [{}, {"model": torch.nn.Sequential()}, {"model": torch.nn.Sequential(torch.nn.Identity())}],
+    ids=["none", "empty", "no head"],
+)
+def test_a_detector_without_layers_is_refused(detector, tmp_path, layers):
+    model = copy.copy(detector)
+    model._modules = layers
+    torch.save({"model": model}, tmp_path / "odd.pt")
     with pytest.raises(InputError, match=r"odd\.pt holds no whole detector"):
         load_detector(str(tmp_path / "odd.pt"))
 
@@ -468,6 +523,53 @@ def test_names_of_the_official_yolov10_files_are_known(detector, tmp_path, monke
     found = load_detector(str(tmp_path / "yolov10n.pt"))
     assert type(found.model) is tasks.DetectionModel
     assert found.variant == "yolo10n"
+
+
+@pytest.mark.parametrize("activation", ["nn.ReLU()", "torch.nn.LeakyReLU(0.1)"])
+def test_a_detector_of_another_activation_is_opened_and_rebuilt(detector, tmp_path, activation):
+    kind = activation.partition("(")[0].rpartition(".")[2]
+    model = tasks.DetectionModel(detector.yaml | {"activation": activation}, verbose=False)
+    save_pt(model, tmp_path / "w.pt", train_arguments={})
+    found = load_detector(str(tmp_path / "w.pt"))
+    rebuilt, _ = match_classes(found, ("other", "names", "three"), rebuild=True)
+    for read in (found.model, rebuilt):
+        assert type(read.model[0].act).__name__ == kind
+
+
+@pytest.mark.parametrize("layer", ["torch.nn.modules.activation.PReLU", "ultralytics.nn.modules.block.A2C2f"])
+def test_a_layer_of_another_family_is_not_called_code(tmp_path, layer):
+    path = tmp_path / "yolo12n.pt"
+    module, _, name = layer.rpartition(".")
+    path.write_bytes(rezipped(saved({}), extra={"archive/data.pkl": f"\x80\x02c{module}\n{name}\n.".encode("latin1")}))
+    with pytest.raises(InputError) as caught:
+        load_detector(str(path))
+    text = str(caught.value)
+    assert text.startswith(f"{path} was not opened: it names {layer}, which is no layer of YOLOv10, YOLO11 or YOLOv8. ")
+    assert "no checkpoint of a detector needs" not in text
+    assert text.endswith(f"pass --trust-checkpoint {sha256(path)}")
+
+
+# Each name of an older Ultralytics, and the module of today that pickle finds in its place.
+MOVED = {
+    "ultralytics.nn.modules.block.Silence": "torch.nn.modules.linear",
+    "ultralytics.nn.tasks.YOLOv10DetectionModel": "ultralytics.nn.tasks",
+    "ultralytics.utils.loss.v10DetectLoss": "ultralytics.utils.loss",
+    "ultralytics.yolo.data.YOLODataset": "ultralytics.data.dataset",
+    "ultralytics.yolo.utils.IterableSimpleNamespace": "ultralytics.utils",
+    "ultralytics.yolo.v8.YOLO": "ultralytics.models.yolo.model",
+    "pathlib.WindowsPath": "pathlib",
+}
+
+
+def test_a_trusted_file_of_an_older_ultralytics_is_opened(tmp_path):
+    path, windows = tmp_path / "old.pt", pathlib.WindowsPath
+    names = "".join(f"c{name.rpartition('.')[0]}\n{name.rpartition('.')[2]}\n" for name in MOVED)
+    pickled = b"\x80\x02}X\x05\0\0\0model(" + names.encode() + b"ts."
+    path.write_bytes(rezipped(saved({}), extra={"archive/data.pkl": pickled}))
+    found = open_pt(path, sha256(path)).content["model"]
+    assert [kind.__module__.removesuffix("._local") for kind in found] == list(MOVED.values())
+    assert found[-1] is pathlib.PosixPath
+    assert pathlib.WindowsPath is windows
 
 
 @pytest.mark.slow
@@ -537,6 +639,7 @@ def test_label_caches_are_not_opened_wherever_they_lie(data, tmp_path):
 # Nothing is fetched or installed --------------------------------------------------------------------------------------
 
 _HEARD = []
+_REFUSING = []
 _ASKS = {
     "socket.connect",
     "socket.getaddrinfo",
@@ -550,28 +653,34 @@ _ASKS = {
 def _listen(event, arguments):
     if _HEARD and event in _ASKS:
         _HEARD.append((event, repr(arguments[:2])))
+        if _REFUSING:
+            raise OSError(f"a test refuses {event}")
 
 
 sys.addaudithook(_listen)  # there is no way to take one off: it hears where a test asks it to
 
 
 @contextlib.contextmanager
-def heard():
-    """What asks for a network or another program meanwhile."""
+def heard(*, refuse=False):
+    """What asks for a network or another program meanwhile, and whether it is refused."""
     found = []
+    _REFUSING[:] = [None] * refuse
     _HEARD.append(None)
     try:
         yield found
     finally:
         found += _HEARD[1:]
         _HEARD.clear()
+        _REFUSING.clear()
 
 
 @pytest.mark.fault(
     "extra-offline", "describing data and opening weights asks for no network and no program", how="real"
 )
-def test_nothing_is_fetched_for_data_and_weights(data, checkpoint, tmp_path):
-    from ultralytics.data.utils import check_det_dataset
+def test_nothing_is_fetched_for_data_and_weights(data, checkpoint, tmp_path, monkeypatch):
+    from matplotlib import font_manager
+    from ultralytics.data import utils
+    from ultralytics.utils import checks
 
     path = tmp_path / "theirs.pt"
     path.write_bytes(PAYLOADS["a package that would be installed"][0](None))
@@ -581,8 +690,12 @@ def test_nothing_is_fetched_for_data_and_weights(data, checkpoint, tmp_path):
             load_detector(str(path))
         square_loader(data / "prepared/data.yaml", "val", imgsz=64, batch=2, device=torch.device("cpu"))
     assert found == []
-    with heard() as found, contextlib.suppress(Exception):
-        check_det_dataset(str(data / "prepared/data.yaml"))  # the hook hears what Ultralytics alone would do
+    # The hook hears what Ultralytics alone would do, on a machine without the font that it fetches for plots.
+    monkeypatch.setattr(checks, "USER_CONFIG_DIR", tmp_path)
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [])
+    monkeypatch.setattr(utils, "check_font", inspect.unwrap(checks.check_font))  # it remembers what it has found
+    with heard(refuse=True) as found, contextlib.suppress(Exception):
+        utils.check_det_dataset(str(data / "prepared/data.yaml"))
     assert any(event.startswith("socket.") for event, _ in found)
 
 
