@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from .killing.campaign import GATE, LADDER, Lab, by_stage, contents, differences, lengths, points, torn
+from .killing.campaign import GATE, LADDER, Lab, by_stage, contents, differences, grow_old, lengths, points, torn
 
 ROOT = Path(__file__).parents[2]
 METHODS = ("baseline", "ema", "ema-qc")
@@ -114,6 +114,7 @@ def test_a_killed_ladder_resumes_to_the_same_numbers_and_weights(data, tmp_path,
             continue
         for name, epochs in before.items():  # no finished epoch is lost or trained again
             assert lines(root)[name][: len(epochs)] == epochs
+    grow_old(root)
     finish(root, data, seeds)
     assert outcome(root, seeds) == expected
     assert all([json.loads(line)["epoch"] for line in found] == [1, 2, 3, 4, 5, 6] for found in lines(root).values())

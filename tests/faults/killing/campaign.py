@@ -103,7 +103,8 @@ class Lab:
         )
 
     def finish(self, task):
-        """Run a task to its end; a gate that says NO-GO has done its work too."""
+        """Run a task to its end, an hour after the last kill; a gate that says NO-GO has done its work too."""
+        grow_old(self.root)
         process = self.start(task)
         text, _ = process.communicate()
         assert process.returncode in ((0, 4) if task == "gate.m" else (0,)), text
@@ -152,6 +153,13 @@ class Lab:
                 time.sleep(0.01)
             else:
                 raise AssertionError(f"process {pid} outlives its ladder")
+
+
+def grow_old(root):
+    """Let an hour pass for what was left half written: a ladder takes nothing away that may still be written."""
+    for path in root.rglob(".*.tmp"):
+        then = path.lstat().st_mtime - 3600
+        os.utime(path, (then, then), follow_symlinks=False)
 
 
 def lengths(events):

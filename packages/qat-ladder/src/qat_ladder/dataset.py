@@ -93,7 +93,7 @@ def prepare(config: Config, root: Root, known: str, say: Say, numbers: dict[str,
     if known and (root.data(known) / "dataset.json").exists():
         call("qat-data", "check", root.data(known))  # the images are links: has anybody changed them?
         return known
-    folder = root.path / "data"
+    folder = root.prepared
     source = Path(config.data.coco_root)
     if config.demo:
         source = draw(folder / "drawn", numbers or DEMO)

@@ -41,9 +41,19 @@ class Root:
         """FP32 and PTQ references, computed once."""
         return self.path / "references"
 
+    @property
+    def prepared(self) -> Path:
+        """Holds prepared data sets."""
+        return self.path / "data"
+
     def data(self, fingerprint: str) -> Path:
         """A prepared data set."""
-        return self.path / "data" / fingerprint[:12]
+        return self.prepared / fingerprint[:12]
+
+    def folders(self) -> tuple[Path, ...]:
+        """Those of this layout, there or not; a variant's only where it is there."""
+        own = (self.path / name for name in ("pretrained", "trajectories"))
+        return (self.prepared, self.references, *own, *sorted(self.path.glob("yolo10?")))
 
     def pretrained(self, checkpoint: str, data: str) -> Path:
         """A floating-point run whose result is model.pt; arguments are hashes."""

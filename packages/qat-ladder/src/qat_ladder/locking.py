@@ -34,7 +34,7 @@ def held(root: Root, *, patience: float = PATIENCE) -> Iterator[None]:
     """Keep other ladders out of a run root. The lock ends with the process, however that ends.
 
     A block inside another of the same root changes nothing: a gate and the stage it opens are held as one. What killed
-    processes left half written is cleared away: nobody else writes here now.
+    processes left half written is cleared away (see `litter`): no other ladder writes here now.
 
     Raises:
         Busy: one is at work there, or may be on another host; the text names its process, host, start and command.
