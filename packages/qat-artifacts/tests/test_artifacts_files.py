@@ -1,6 +1,7 @@
 """A file is whole or absent: also when the writer fails, is killed, or is watched by a reader."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -46,6 +47,31 @@ def test_failing_write_keeps_the_old_file_and_leaves_no_temporary_one(tmp_path, 
         write_text(path, "new")
     assert path.read_text(encoding="utf-8") == "old"
     assert [found.name for found in tmp_path.iterdir()] == ["x.txt"]
+
+
+def test_a_full_disk_is_told_also_where_the_folder_cannot_be_made(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "mkdir", full)
+    path = tmp_path / "a" / "b" / "x.txt"
+    with pytest.raises(OSError, match=rf"No space left on device: 3 bytes are needed, \d+ are free: '{path}'"):
+        write_text(path, "new")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a file system of few inodes is mounted")
+def test_a_disk_without_inodes_is_told_as_that(tmp_path):
+    mount, umount = shutil.which("mount"), shutil.which("umount")
+    mounting = [mount, "-t", "tmpfs", "-o", "size=1m,nr_inodes=2", "tmpfs", tmp_path]
+    if not (mount and umount) or subprocess.run(mounting, check=False, capture_output=True).returncode:
+        pytest.skip("nothing can be mounted here")
+    path = tmp_path / "x.txt"
+    try:
+        write_text(tmp_path / "only.txt", "the root of the file system and this file take both inodes")
+        with pytest.raises(OSError, match=f"No space left on device: no inodes are left: '{path}'"):
+            write_text(path, "new")
+    finally:
+        subprocess.run([umount, tmp_path], check=True)
 
 
 def test_a_reader_never_sees_half_a_file_and_a_killed_writer_leaves_the_last_whole_one(tmp_path):

@@ -38,8 +38,8 @@ def test_first_matching_failure_decides_and_its_text_goes_to_stderr(capsys):
 
 
 def test_the_text_of_a_failure_writes_nothing_on_a_terminal_but_text(capsys):
-    named = "a\x1b[2J\x1b]0;b\x07\x9bc\r\ud800 é 👩‍🔬\n\tmore"
-    assert printable(named) == "a\ufffd[2J\ufffd]0;b\ufffd\ufffdc\ufffd\ufffd é 👩‍🔬\n\tmore"
+    named = "a\x1b[2J\x1b]0;b\x07\x9bc\r\ud800\ufffe\uffff é 👩‍🔬\n\tmore"
+    assert printable(named) == "a\ufffd[2J\ufffd]0;b\ufffd\ufffdc\ufffd\ufffd\ufffd\ufffd é 👩‍🔬\n\tmore"
     assert run_command(raiser(OSError(named)), {OSError: Exit.INPUT}) == Exit.INPUT
     assert capsys.readouterr().err == f"error: {printable(named)}\n"
 

@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import os
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -12,14 +11,17 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Replace `path` atomically: temporary file beside it, fsync, rename, fsync of the folder.
 
     Raises:
-        OSError: it names `path`, and for a full disk the bytes needed and free. The old file stands, nothing beside it.
+        OSError: it names `path`, and for a full disk the bytes needed and free, or that it has no inode left. The old
+            file stands, nothing beside it.
     """
     try:
         _replace(path, data)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            free = shutil.disk_usage(path.parent).free
-            error.strerror = f"{error.strerror}: {len(data)} bytes are needed, {free} are free"
+            # The folder itself may be what could not be made. Of inodes some file systems count none (f_files is 0).
+            disk = os.statvfs(next(folder for folder in path.absolute().parents if folder.exists()))
+            room = f"{len(data)} bytes are needed, {disk.f_bavail * disk.f_frsize} are free"
+            error.strerror = f"{error.strerror}: {'no inodes are left' if disk.f_files > 0 == disk.f_favail else room}"
         error.filename = str(path)
         raise
 

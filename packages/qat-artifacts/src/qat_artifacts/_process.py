@@ -22,12 +22,14 @@ class Exit(enum.IntEnum):
 
 
 def printable(text: str) -> str:
-    """Text with a mark in place of every character that a terminal would obey; line ends and tabs stay.
+    """Text with a mark in place of every character that a terminal would obey or XML refuses; line ends and tabs stay.
 
     Names come from files, and a file of a stranger may write on the screen of whoever reads its error.
     """
-    # C0 but tab and line end, C1, and halves of a character.
-    return text.translate(dict.fromkeys([*range(9), *range(11, 32), *range(127, 160), *range(55296, 57344)], "\ufffd"))
+    # C0 but tab and line end, C1, halves of a character, U+FFFE and U+FFFF.
+    return text.translate(
+        dict.fromkeys([*range(9), *range(11, 32), *range(127, 160), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF], "\ufffd")
+    )
 
 
 def run_command(command: Callable[[], object], failures: Mapping[type[Exception], Exit]) -> int:
