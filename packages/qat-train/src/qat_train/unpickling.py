@@ -14,10 +14,7 @@ import importlib
 import io
 import logging
 import pathlib
-import pickletools
 import types
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +25,7 @@ from torch import nn
 from ultralytics.nn.tasks import temporary_modules
 
 from qat_train.errors import InputError
+from qat_train.pickles import Forbidden, first_unlisted
 from qat_train.trust import parse_trust
 
 logger = logging.getLogger(__name__)
@@ -84,15 +82,6 @@ DROPPED = (
     "ultralytics.utils.tal.TaskAlignedAssigner",
 )
 _LAYERS_OF = ("torch.nn.modules.", "ultralytics.nn.modules.")
-_LEGACY_PICKLES = 5  # torch before 1.6: magic number, protocol, machine, content, keys of the storages
-
-
-class _Forbidden(Exception):
-    """A file does what no checkpoint does; the text follows "it"."""
-
-    def __init__(self, what: str, *, layer: bool = False) -> None:
-        super().__init__(what)
-        self.layer = layer  # it names a layer, as far as names say: a detector of another family
 
 
 @attrs.frozen(kw_only=True)
@@ -122,13 +111,13 @@ def open_pt(path: Path, trust: str | None = None) -> Opened:
         raise InputError(f"{path}: {error.strerror}") from error
     sha256 = hashlib.sha256(data).hexdigest()
     try:
-        if (forbidden := _first_forbidden(data)) is not None:
-            raise _Forbidden(f"names {_plain(forbidden)}", layer=forbidden.startswith(_LAYERS_OF))
+        if (forbidden := first_unlisted(data, TENSORS | _stand_ins().keys())) is not None:
+            raise Forbidden(f"names {_plain(forbidden)}", layer=forbidden.startswith(_LAYERS_OF))
         content = _build(data)
     except Exception as error:  # damaged and hostile files raise a dozen types
         if trusted == sha256:
             content = _run(path, data)
-        elif isinstance(error, _Forbidden):
+        elif isinstance(error, Forbidden):
             raise InputError(_refusal(path, error, sha256, trusted)) from error
         else:
             raise InputError(f"{path} cannot be read as a checkpoint: {reason_of(error)}") from error
@@ -137,11 +126,11 @@ def open_pt(path: Path, trust: str | None = None) -> Opened:
     return Opened(content=content, sha256=sha256)
 
 
-def _refusal(path: Path, error: _Forbidden, sha256: str, trusted: str | None) -> str:
+def _refusal(path: Path, error: Forbidden, sha256: str, trusted: str | None) -> str:
     other = f" (--trust-checkpoint is for another file, sha256:{trusted})" if trusted else ""
     if error.layer:
         why = "which is no layer of YOLOv10, YOLO11 or YOLOv8"
-        first = "Start from a detector of these; to open this one means to let its code run, and"
+        first = "Start from a detector of these; opening this one lets its code run:"
     else:
         why = "which no checkpoint of a detector needs and which may run code"
         first = "Take the file from its source again;"
@@ -162,55 +151,6 @@ def reason_of(error: Exception) -> str:
     return _plain((inner or str(error)).strip().split("\n")[0]) or type(error).__name__
 
 
-# Reading without building ---------------------------------------------------------------------------------------------
-
-
-def _first_forbidden(data: bytes) -> str | None:
-    """The first global of the pickles in a file that is not listed; None where all are.
-
-    What cannot be read raises what zipfile and pickletools raise: a file must not be able to end the search.
-    """
-    allowed = TENSORS | _stand_ins().keys()
-    return next((name for stream in _pickles(data) for name in _globals(stream) if name not in allowed), None)
-
-
-def _pickles(data: bytes) -> Iterator[io.BytesIO]:
-    """Each pickle of a file, positioned at its beginning."""
-    if not data.startswith(b"PK\x03\x04"):  # as torch tells its two formats apart
-        stream = io.BytesIO(data)
-        for _ in range(_LEGACY_PICKLES):
-            yield stream  # reading stops after the pickle
-        return
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        for member in archive.infolist():
-            if not member.filename.lower().endswith(".pkl"):  # torch finds its members whatever their case
-                continue
-            if member.compress_type != zipfile.ZIP_STORED:  # torch compresses nothing, and this may unfold to gigabytes
-                raise _Forbidden("holds a compressed pickle")
-            yield io.BytesIO(archive.read(member))
-
-
-def _globals(stream: io.BytesIO) -> Iterator[str]:
-    """Names of the globals of one pickle, in order.
-
-    STACK_GLOBAL takes its two names from the stack, which is followed only as far as honest picklers write it: enough
-    for an error that names the global, as torch's unpickler refuses that opcode.
-    """
-    strings: list[str] = []
-    memo: dict[int, str] = {}
-    for opcode, argument, _ in pickletools.genops(stream):
-        if opcode.name in ("GLOBAL", "INST"):
-            yield str(argument).replace(" ", ".", 1)
-        elif opcode.name == "STACK_GLOBAL":
-            yield ".".join(strings[-2:])
-        elif opcode.name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
-            memo[len(memo) if argument is None else int(argument)] = strings[-1] if strings else ""
-        elif opcode.name in ("GET", "BINGET", "LONG_BINGET"):
-            strings.append(memo.get(int(argument or 0), ""))
-        elif isinstance(argument, str):
-            strings.append(argument)
-
-
 # Building from the list -----------------------------------------------------------------------------------------------
 
 
@@ -222,7 +162,7 @@ class _Closed:
     """
 
     def __init__(self, *_: object, **__: object) -> None:
-        raise _Forbidden(f"calls {type(self).__name__}")
+        raise Forbidden(f"calls {type(self).__name__}")
 
 
 class _Dropped(_Closed):
