@@ -186,6 +186,10 @@ def test_wrong_header_is_refused(tmp_path, changes, expected):
         (b'{"a": NaN}', "not valid JSON: NaN is not allowed"),
         (b'{"a": -Infinity}', "not valid JSON: -Infinity is not allowed"),
         (b'{"a": 1e999}', "not valid JSON: 1e999 is not allowed"),
+        (
+            b'{"a": ["\\ud800"]}',
+            "not valid JSON: 'utf-8' codec can't encode character '\\ud800' in position 8: surrogates not allowed",
+        ),
         (b'{"a": 1, "b": {"c": 1, "c": 2}}', "not valid JSON: a key occurs twice in one object"),
         (b"[1, 2]", "a JSON object is expected, found list"),
         (b'{"a": 1}', "no artifact: 'schema' and 'version' are missing"),

@@ -41,14 +41,15 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def loads(text: str | bytes) -> Any:
-    """JSON values of a text; NaN, infinity and duplicate keys raise ValueError."""
-    return json.loads(text, parse_constant=_finite, parse_float=_finite, object_pairs_hook=_no_duplicates)
+    """JSON values of a text; NaN, infinity, duplicate keys and halves of characters raise ValueError."""
+    value = json.loads(text, parse_constant=_finite, parse_float=_finite, object_pairs_hook=_no_duplicates)
+    json.dumps(value, ensure_ascii=False).encode()  # "\ud800" is JSON, and no text that could name or fill a file
+    return value
 
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
+        if (size := path.stat().st_size) > MAX_BYTES:
             raise NotAnArtifact(f"{path}: {size} bytes, more than the {MAX_BYTES} an artifact may have")
         raw = loads(path.read_bytes())
     except OSError as error:
@@ -106,11 +107,10 @@ def read_view(path: Path, cls: type[T]) -> T:
 
 def _reference(target: Path, folder: Path) -> Ref:
     schema = "file"
-    if target.suffix == ".json":
-        with contextlib.suppress(ArtifactError):  # other JSON than ours is a file like any other
-            schema = read_header(target).schema
-    path = Path(os.path.relpath(target.resolve(), folder.resolve())).as_posix()
-    return Ref(schema=schema, sha256=sha256_file(target), path=path)
+    with contextlib.suppress(ArtifactError):  # other JSON than ours is a file like any other
+        schema = read_header(target).schema if target.suffix == ".json" else schema
+    relative = os.path.relpath(target.resolve(), folder.resolve())
+    return Ref(schema=schema, sha256=sha256_file(target), path=Path(relative).as_posix())
 
 
 def write(path: Path, record: Record, *, created_by: str | None = None, inputs: Iterable[Path] = ()) -> Header:
