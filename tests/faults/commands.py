@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from unittest import mock
@@ -18,6 +19,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "assets" / "yolov10n-demo.pt"
+PATIENCE = 300  # seconds: far above what a sign of life takes, a first epoch of training included, on any machine
 
 
 @attrs.frozen
@@ -85,13 +87,29 @@ def start(*command, **environment):
 
 
 def until(process, text):
-    """Read stderr up to a line with `text`; what was read."""
+    """Read stderr up to a line with `text`; what was read. What does not write it in time is killed."""
     read = []
-    for line in process.stderr:
-        read.append(line)
-        if text in line:
-            return "".join(read)
+    timer = threading.Timer(PATIENCE, process.kill)  # the end of the process ends a read that would wait for ever
+    timer.start()
+    try:
+        for line in process.stderr:
+            read.append(line)
+            if text in line:
+                return "".join(read)
+    finally:
+        timer.cancel()
     raise AssertionError(f"{text!r} never came: {''.join(read)}")
+
+
+def appears(process, file):
+    """Wait for a file that a process, or one that it started, leaves; what it says."""
+    limit = time.monotonic() + PATIENCE
+    while not file.exists():
+        if process.poll() is not None or time.monotonic() > limit:
+            process.kill()
+            raise AssertionError(f"{file} never came; exit code {process.wait()}: {process.stderr.read()}")
+        time.sleep(0.02)
+    return file.read_text()
 
 
 def ended(process):

@@ -11,6 +11,7 @@ and a part may be run again.
 import platform
 import re
 import shlex
+import shutil
 import subprocess
 import time
 from collections import Counter
@@ -21,7 +22,7 @@ import pytest
 
 from ..contracts.test_gate_corpus import Ladder
 from .coco import CocoRoot
-from .commands import DEMO, call, start
+from .commands import DEMO, appears, call, start
 
 COUNTED = ("kills", "fuzz executions", "losses")
 
@@ -190,6 +191,8 @@ def mounted(tmp_path):
     def mount(size, name="mounted"):
         folder = tmp_path / name
         folder.mkdir()
+        if shutil.which("mount") is None:
+            pytest.skip("nothing can be mounted here: there is no mount command")
         command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -276,7 +279,8 @@ def asked(*_):
         sys.exit(143)
 signal.signal(signal.SIGTERM, asked)
 print("epoch 1/6  mAP50-95 raw 0.1  ema 0.1  1.0 s  about 5 s left", file=sys.stderr, flush=True)
-(out / "pid").write_text(str(os.getpid()))
+(out / "pid.part").write_text(str(os.getpid()))
+(out / "pid.part").rename(out / "pid")  # whole as soon as it is there
 if how == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
 if how.isdecimal():
@@ -310,12 +314,9 @@ class StandIn:
         """Of a training run."""
         return self.root / f"trajectories/yolo10n/shared/seed{seed}"
 
-    def trainer(self):
-        """Process id of the trainer at work."""
-        file = self.run_folder() / "pid"
-        while not (file.exists() and file.read_text()):
-            time.sleep(0.02)
-        return int(file.read_text())
+    def trainer(self, ladder):
+        """Process id of the trainer at work for a ladder's process."""
+        return int(appears(ladder, self.run_folder() / "pid"))
 
 
 @pytest.fixture

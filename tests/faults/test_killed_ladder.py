@@ -13,7 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from .killing.campaign import GATE, LADDER, Lab, by_stage, contents, differences, grow_old, lengths, points, torn
+from .killing.campaign import (
+    GATE,
+    LADDER,
+    Lab,
+    by_stage,
+    contents,
+    differences,
+    grow_old,
+    lengths,
+    points,
+    printed,
+    torn,
+)
 
 ROOT = Path(__file__).parents[2]
 METHODS = ("baseline", "ema", "ema-qc")
@@ -30,7 +42,7 @@ def start(root, data, seeds):
 
 def finish(root, data, seeds):
     process = start(root, data, seeds)
-    text, _ = process.communicate()
+    text = printed(process)
     assert process.returncode == 0, text
 
 
@@ -56,7 +68,7 @@ def kill_after(process, seconds, *, victim):
             process.kill()
         process.communicate()
         return True
-    text, _ = process.communicate()
+    text = printed(process)
     assert process.returncode == 0, text
     return False
 

@@ -5,11 +5,10 @@ import os
 import platform
 import re
 import signal
-import time
 
 import pytest
 
-from .commands import ended, gone, invoke, start, until
+from .commands import appears, ended, gone, invoke, start, until
 
 FIRST = "epoch 1/6"
 
@@ -34,7 +33,7 @@ def test_a_second_ladder_and_one_ctrl_c(stand_in):
     assert status.code == 0
     assert f"another ladder is at work here, process {first.pid}" in status.out
 
-    trainer = stand_in.trainer()
+    trainer = stand_in.trainer(first)
     first.send_signal(signal.SIGINT)
     assert ended(first).code == 130
     assert gone(trainer)
@@ -47,10 +46,9 @@ def test_a_second_ladder_and_one_ctrl_c(stand_in):
 def test_ctrl_c_twice(stand_in):
     ladder = stand_in.start("stubborn")
     until(ladder, FIRST)
-    trainer = stand_in.trainer()
+    trainer = stand_in.trainer(ladder)
     ladder.send_signal(signal.SIGINT)
-    while not (stand_in.run_folder() / "asked").exists():
-        time.sleep(0.02)
+    appears(ladder, stand_in.run_folder() / "asked")
     assert ladder.poll() is None
     ladder.send_signal(signal.SIGINT)
     assert ended(ladder).code == 130
@@ -63,7 +61,7 @@ def test_ctrl_c_twice(stand_in):
 def test_a_ladder_that_is_killed(stand_in, record_property):
     first = stand_in.start("waits")
     until(first, FIRST)
-    trainer = stand_in.trainer()
+    trainer = stand_in.trainer(first)
     first.kill()
     ended(first)
     assert gone(trainer)
@@ -76,7 +74,7 @@ def test_a_ladder_that_is_killed(stand_in, record_property):
     assert re.search(
         rf"{stand_in.root}: taken over from process {first.pid} on {host}, since .*, which was killed\n", shown
     )
-    trainer = stand_in.trainer()
+    trainer = stand_in.trainer(second)
     second.terminate()
     assert ended(second).code == 143
     assert gone(trainer)

@@ -45,6 +45,8 @@ def watched(folder, tree, *, follows=False):
     """
     global _SEEN  # noqa: PLW0603  # the hook is of the process
     before = stamps(tree)
+    compiled = sys.dont_write_bytecode
+    sys.dont_write_bytecode = True  # a first import writes into __pycache__, whatever the file says
     _SEEN = seen = []
     previous = signal.signal(signal.SIGALRM, _late)
     signal.setitimer(signal.ITIMER_REAL, PATIENCE)
@@ -54,6 +56,7 @@ def watched(folder, tree, *, follows=False):
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
         _SEEN = None
+        sys.dont_write_bytecode = compiled
     for event, name, writes in seen:
         path = Path(name).resolve()
         inside = path == folder or folder in path.parents

@@ -35,6 +35,7 @@ LADDER = (
 )
 GATE = (("qat_gate check", 3), ("qat_report compare", 2), ("invoke gate.m", 1))
 FLAGS = ("--profile", "tiny", "--device", "cpu", "--seeds", "0")
+PATIENCE = 900  # seconds: a whole ladder of this size takes about one minute
 SETTINGS = ("--set", "training.threads=1", "--set", "training.batch=8")
 
 
@@ -106,7 +107,7 @@ class Lab:
         """Run a task to its end, an hour after the last kill; a gate that says NO-GO has done its work too."""
         grow_old(self.root)
         process = self.start(task)
-        text, _ = process.communicate()
+        text = printed(process)
         assert process.returncode in ((0, 4) if task == "gate.m" else (0,)), text
         return text
 
@@ -115,7 +116,7 @@ class Lab:
         process = self.start(task, point)
         if point.step is None:
             self._kill_at_a_moment(process, point, usual)
-        text, _ = process.communicate()
+        text = printed(process)
         self._wait_for_the_dead()
         if process.returncode < 0 or any(event.what == "killed" for event in self.events()):
             return text
@@ -123,7 +124,8 @@ class Lab:
         return None
 
     def _kill_at_a_moment(self, process, point, usual):
-        while process.poll() is None:
+        limit = time.monotonic() + PATIENCE
+        while process.poll() is None and time.monotonic() < limit:
             started = [event for event in self.events() if (event.stage, event.what) == (point.stage, "start")]
             if started:
                 break
@@ -153,6 +155,15 @@ class Lab:
                 time.sleep(0.01)
             else:
                 raise AssertionError(f"process {pid} outlives its ladder")
+
+
+def printed(process):
+    """What a ladder printed up to its end; one that hangs is killed and its product with it, and the test fails."""
+    try:
+        return process.communicate(timeout=PATIENCE)[0]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
 
 
 def grow_old(root):
