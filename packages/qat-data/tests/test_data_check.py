@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from qat_data import CocoLayout, DataError, Request, check_any, prepare, read_coco
+from qat_data.records import Annotations
 
 from .conftest import make_images
 
@@ -171,3 +172,10 @@ def test_help_shows_one_example_a_line(command, examples):
 def test_no_torch_is_loaded():
     code = "import sys, qat_data, qat_data.cli; print([m for m in ('torch', 'ultralytics') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_file_of_the_prepared_folder_has_a_name_that_a_file_system_takes():
+    given = {"sha256": "ab" * 32, "objects": 0, "crowds": 0}
+    assert Annotations(file="é" * 127, **given).file == "é" * 127
+    with pytest.raises(ValueError, match=r"^file 'é+' is no file in the folder of dataset\.json$"):
+        Annotations(file="é" * 128, **given)

@@ -195,6 +195,8 @@ def test_a_whole_root_has_lost_nothing(planted):
 def test_methods_that_the_shipped_policy_is_about(project, tmp_path):
     assert sorted(judged_methods(project / "configs" / "gate.toml")) == sorted(SHIPPED)
     assert judged_methods(tmp_path / "absent.toml") == ()
+    (tmp_path / "deep.toml").write_text(f"method = {'[' * 5000}{']' * 5000}\n")
+    assert judged_methods(tmp_path / "deep.toml") == ()
 
 
 def test_a_planned_cell_without_a_summary_is_lost(planted):

@@ -415,3 +415,8 @@ def test_data_that_changed_since_they_were_prepared_stop_the_ladder(products, re
     (products.folder / "product.py").write_text(text.replace('"ab" * 32', '"ef" * 32'))
     with pytest.raises(ConfigError, match="fingerprint abababababab there and efefefefefef now"):
         run_stage(request_for(seeds=[0]))
+
+
+def test_every_signal_that_ends_a_trainer_is_told():
+    assert cells.signal_name(signal.SIGKILL) == "SIGKILL"
+    assert cells.signal_name(signal.SIGRTMIN + 5) == f"signal {signal.SIGRTMIN + 5}"

@@ -8,6 +8,7 @@ import pytest
 
 from qat_report import summarize
 from qat_report.plots import Sheet, layers_svg
+from qat_report.views import RunFiles
 
 
 def table(page, first_column):
@@ -116,3 +117,9 @@ def test_run_that_was_cut_off_before_its_first_line_is_told_nothing(run, tmp_pat
 def test_a_number_outside_its_range_in_the_evidence_is_an_error_with_its_place(traced):
     with pytest.raises(Exception, match=re.escape("metrics.jsonl:1: raw: per_class['red'] 1.5 is outside [0, 1]")):
         traced(change=lambda number, line: line["raw"]["per_class"].update(red=1.5))
+
+
+def test_a_file_of_a_run_has_a_name_that_a_file_system_takes():
+    assert RunFiles(metrics="é" * 127, checkpoint=None).metrics == "é" * 127
+    with pytest.raises(ValueError, match=r"^metrics 'é+' is no file in the folder of run\.json$"):
+        RunFiles(metrics="é" * 128, checkpoint=None)

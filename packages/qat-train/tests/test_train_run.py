@@ -14,7 +14,7 @@ from qat_train.evaluator import Evaluator, hash_weights
 from qat_train.insertion import OffGrid, active_quantizers, assert_on_grid
 from qat_train.metrics import read_metrics
 from qat_train.preparation import prepare
-from qat_train.run import Run
+from qat_train.run import Files, Run
 from qat_train.trainer import QatTrainer
 
 
@@ -163,6 +163,23 @@ def test_weights_that_leave_the_grid_in_training_are_a_fault_of_this_run_alone(m
         train(make_spec())
     assert not isinstance(caught.value, InputError)  # exit 1: a ladder goes on with its other cells
     assert qat_artifacts.read(tmp_path / "run" / "run.json", Run).status == "failed"
+
+
+def test_a_failure_at_a_file_whose_name_is_no_utf_8_is_on_record(make_spec, train, monkeypatch, tmp_path):
+    def gone(*_, **__):
+        raise TrainError("image\udcff.jpg: cannot be read")
+
+    monkeypatch.setattr(Evaluator, "__call__", gone)
+    with pytest.raises(TrainError, match=r"^image.\.jpg: cannot be read$"):
+        train(make_spec())
+    run = qat_artifacts.read(tmp_path / "run" / "run.json", Run)
+    assert (run.status, run.error) == ("failed", "image\ufffd.jpg: cannot be read")
+
+
+def test_a_file_of_a_run_has_a_name_that_a_file_system_takes():
+    assert Files(metrics="é" * 127).metrics == "é" * 127
+    with pytest.raises(ValueError, match=r"^metrics 'é+' is nothing in the folder of the file that names it$"):
+        Files(metrics="é" * 128)
 
 
 @pytest.fixture

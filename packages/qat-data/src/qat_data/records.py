@@ -11,7 +11,9 @@ _count = validators.ge(0)
 def _inside(instance: object, attribute: "attrs.Attribute[str]", value: str) -> None:
     """A file of the prepared folder: what is read of it, or hashed, is never a file elsewhere."""
     parts = value.split("/")
-    if value.startswith("/") or ".." in parts or not value.isprintable() or max(map(len, parts)) > 255:
+    # Printable comes first: what is not may have no bytes at all. File systems take 255 of them.
+    wrong = value.startswith("/") or ".." in parts or not value.isprintable()
+    if wrong or any(len(part.encode()) > 255 for part in parts):
         raise ValueError(f"{attribute.name} {value!r} is no file in the folder of dataset.json")
 
 

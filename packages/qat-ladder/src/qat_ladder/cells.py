@@ -235,6 +235,11 @@ def summarize(
     qat_artifacts.write_text(out / "config.toml", render(method) + "\n")
 
 
+def signal_name(number: int) -> str:
+    """Such as SIGKILL; real-time signals between the first and the last have no name."""
+    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+
+
 def finish(trajectory: Trajectory, root: Root, ended: Ended, board: Board) -> list[str]:
     """Correct and summarize every method of a trajectory; returns what went wrong, a line each."""
     run = root.trajectory(trajectory.variant, trajectory.arm, trajectory.seed)
@@ -242,7 +247,7 @@ def finish(trajectory: Trajectory, root: Root, ended: Ended, board: Board) -> li
     if ended.code:
         why = error_in(run / "log.txt")
         if ended.code < 0:  # by a signal that was not ours
-            name = signal.Signals(-ended.code).name
+            name = signal_name(-ended.code)
             why = f"killed by {name}{', perhaps for memory' if name == 'SIGKILL' else ''}; its last line: {why}"
         if ended.stopped:
             why = f"stopped: doomed, {ended.stopped}; the same command without --stop-doomed goes on with it"

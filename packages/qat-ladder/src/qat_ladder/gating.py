@@ -134,7 +134,7 @@ def judged_methods(policy: Path) -> tuple[str, ...]:
     try:
         content = tomli.loads(policy.read_text(encoding="utf-8-sig"))
         return (content["method"], *content["comparison"]["methods"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ()
 
 

@@ -25,7 +25,9 @@ SeriesName = Literal["raw", "ema"]
 
 def _inside(instance: object, attribute: "attrs.Attribute[str]", value: str) -> None:
     parts = value.split("/")
-    if value.startswith("/") or ".." in parts or not value.isprintable() or max(map(len, parts)) > 255:
+    # Printable comes first: what is not may have no bytes at all. File systems take 255 of them.
+    wrong = value.startswith("/") or ".." in parts or not value.isprintable()
+    if wrong or any(len(part.encode()) > 255 for part in parts):
         raise ValueError(f"{attribute.name} {value!r} is no file in the folder of run.json")
 
 

@@ -83,7 +83,8 @@ def execute(
     except Diverged as error:
         diverged = str(error)
     except (TrainError, torch.OutOfMemoryError, torch.AcceleratorError, OSError) as error:
-        failed = attrs.evolve(run, status="failed", error=str(error), events=tuple(context.events))
+        why = qat_artifacts.printable(str(error))  # it may name a file whose name is no UTF-8
+        failed = attrs.evolve(run, status="failed", error=why, events=tuple(context.events))
         with contextlib.suppress(OSError):  # a full disk: the record then says "running", as after a kill
             qat_artifacts.write(out / "run.json", failed, inputs=inputs)
         if isinstance(error, torch.OutOfMemoryError):
