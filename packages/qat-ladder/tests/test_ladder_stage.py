@@ -1,5 +1,6 @@
 """A stage with the products replaced by scripts: order, arguments, failures, exit codes."""
 
+import errno
 import json
 import os
 import pathlib
@@ -15,7 +16,7 @@ import pytest
 
 import qat_artifacts
 from qat_ladder import cells, dataset, launch, stage, training
-from qat_ladder.errors import Busy, ConfigError, InputProblem, LadderError
+from qat_ladder.errors import Busy, ConfigError, InputProblem, LadderError, Unavailable
 from qat_ladder.estimate import Clock, seconds_per_epoch, spell
 from qat_ladder.layout import Root
 from qat_ladder.locking import held, holder
@@ -420,3 +421,13 @@ def test_data_that_changed_since_they_were_prepared_stop_the_ladder(products, re
 def test_every_signal_that_ends_a_trainer_is_told():
     assert cells.signal_name(signal.SIGKILL) == "SIGKILL"
     assert cells.signal_name(signal.SIGRTMIN + 5) == f"signal {signal.SIGRTMIN + 5}"
+
+
+def test_a_file_system_without_locks_of_the_kernel_holds_no_root(tmp_path, monkeypatch):
+    def missing(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", missing)
+    told = "cannot be written: Function not implemented; choose another --root"
+    with pytest.raises(Unavailable, match=told), held(Root(tmp_path / "runs"), patience=0):
+        pass

@@ -1,11 +1,13 @@
 """One ladder at a time in a run root, and who it is.
 
 The lock is the kernel's (flock): it ends with its process, so nothing stale can be left, whoever has the number of that
-process now. What it cannot do is reach other hosts on every network file system. So the holder's note counts too: one
-of another host is never overruled, by age or otherwise, but by a person who removes it.
+process now. A file system without such locks holds no run root. What the lock cannot do is reach other hosts on every
+network file system. So the holder's note counts too: one of another host is never overruled, by age or otherwise, but
+by a person who removes it. A container that is started again has another host's name unless it was given one.
 """
 
 import datetime
+import inspect
 import json
 import os
 import platform
@@ -27,6 +29,10 @@ from qat_ladder.litter import clear
 # After a ladder was killed, its training process dies with it, but not in the same instant.
 PATIENCE = 3.0  # seconds
 _HELD: set[Path] = set()  # roots that this process holds
+# Where flock is missing, later filelocks would take to a file that outlives its process, unless told not to.
+_KERNEL: dict[str, Any] = {
+    name: False for name in inspect.signature(filelock.FileLock.__init__).parameters if name == "fallback_to_soft"
+}
 
 
 @contextmanager
@@ -46,7 +52,7 @@ def held(root: Root, *, patience: float = PATIENCE) -> Iterator[None]:
         return
     try:
         root.path.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(root.lock, timeout=patience)
+        lock = filelock.FileLock(root.lock, timeout=patience, **_KERNEL)
         lock.acquire()
     except filelock.Timeout as error:
         raise Busy(f"{root.path}: {_holder(root.holder)}; wait for it, or choose --root runs/NAME") from error
@@ -116,7 +122,7 @@ def holder(root: Root) -> str | None:
     """Who holds a run root now; None where nobody does."""
     if not root.lock.exists():
         return None
-    lock = filelock.FileLock(root.lock, timeout=0)
+    lock = filelock.FileLock(root.lock, timeout=0, **_KERNEL)
     try:
         lock.acquire()
     except filelock.Timeout:
