@@ -52,8 +52,9 @@ def test_a_setting_that_python_cannot_hold_is_a_bare_word(value):
     assert parse_setting(f"training.epochs={value}").content == {"training": {"epochs": value}}
 
 
-def test_a_key_of_a_method_outside_a_section_is_refused():
-    layer = Layer(kind="method", origin="ema-qc.toml", content={"qc": "null"})
+@pytest.mark.parametrize("value", ["null", float("nan")])  # nan is not even itself
+def test_a_key_of_a_method_outside_a_section_is_refused(value):
+    layer = Layer(kind="method", origin="ema-qc.toml", content={"qc": value})
     with pytest.raises(ConfigError, match=r"ema-qc\.toml: qc: keys belong into a section"):
         compose([layer])
 

@@ -158,7 +158,7 @@ def _contradictions(merged: Table, origins: dict[str, Layer], method: Table) -> 
         f"{origins[key].origin}: {key}: the method {flat['method.name']!r} sets it to {value!r}; under another value "
         "the row is not what its name says: leave the method out, or write one of your own into configs/methods"
         for key, value in method.items()
-        if flat.get(key, value) != value and not key.startswith("interventions.")  # absent: in no section
+        if key in origins and flat[key] != value and not key.startswith("interventions.")  # no origin: in no section
     ]
     quantization = merged["quantization"]
     if quantization["bits"] == 32 and merged["method"]["correction"]:
