@@ -172,13 +172,18 @@ def finished(tmp_path_factory):
     return folder / "run"
 
 
-@pytest.fixture(scope="session")
-def exported(finished, tmp_path_factory):
-    """(folder, standard output) of the command."""
-    out = tmp_path_factory.mktemp("files") / "export"
-    arguments = ["export", "--run", finished, "--method", "ema", "--out", out, "--json"]
+def export_apart(run, out):
+    """Standard output of the command in a process of its own."""
+    arguments = ["export", "--run", run, "--method", "ema", "--out", out, "--json"]
     done = subprocess.run(
         [sys.executable, "-m", "qat_train", *map(str, arguments)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    return out, done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def exported(finished, tmp_path_factory):
+    """(folder, standard output) of the command."""
+    out = tmp_path_factory.mktemp("files") / "export"
+    return out, export_apart(finished, out)
