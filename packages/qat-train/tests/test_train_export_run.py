@@ -118,7 +118,8 @@ def test_pictures_hold_both_sides_of_the_first_images_with_their_counts(exported
 
 def test_another_call_writes_the_same_model_and_finds_the_same(exported, finished, tmp_path):
     out = tmp_path / "out"
-    export_apart(finished, out)  # as users call it: after other work in one process a traced graph had three more constants
+    # As users call it: after other work in one process, a traced graph had three more constants.
+    export_apart(finished, out)
     record, first = (qat_artifacts.read(folder / "export.json", Export) for folder in (out, exported[0]))
     for name in (first.files.packed, first.files.onnx):
         assert record.files_sha256[name] == first.files_sha256[name]
