@@ -42,7 +42,7 @@ def build_comparison(
         attributions += attribute(usable)
         cells += own
         rows += [_row(entry) for entry in group]
-        verdict += variant_verdict(own, reference)
+        verdict += variant_verdict(own)
         notes += [f"{entry.summary.run_id}: {text}" for entry in group for text in _notes(entry)]
         notes += reference_notes
     notes += chance_note(cells) + difference_notes(cells) + _across(groups) + _shared_trajectories(entries)

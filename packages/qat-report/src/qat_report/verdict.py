@@ -13,7 +13,7 @@ that. One or two seeds never call anything.
 
 from collections.abc import Sequence
 
-from qat_report.comparison import Cell, PairedDelta, Reference
+from qat_report.comparison import Cell, PairedDelta
 from qat_report.numbers import count, delta, interval, metric
 
 FEWEST_SEEDS = 3
@@ -21,11 +21,9 @@ ENOUGH_SEEDS = 6  # the first number of which a sign test can have p < SIGNIFICA
 SIGNIFICANT = 0.05
 
 
-def variant_verdict(cells: Sequence[Cell], reference: Reference) -> list[str]:
+def variant_verdict(cells: Sequence[Cell]) -> list[str]:
     """One sentence or some per method of a variant."""
-    return [
-        f"{cell.variant} {cell.method}: {_outcome(cell)} {_level(cell, reference)}{_against(cell)}" for cell in cells
-    ]
+    return [f"{cell.variant} {cell.method}: {_outcome(cell)} {_level(cell)}{_against(cell)}" for cell in cells]
 
 
 def _outcome(cell: Cell) -> str:
@@ -39,16 +37,14 @@ def _outcome(cell: Cell) -> str:
     return f"{stable} of {count(len(cell.seeds), 'seed')} stable{named}."
 
 
-def _level(cell: Cell, reference: Reference) -> str:
+def _level(cell: Cell) -> str:
     if cell.mean is None:
         return "No final value counts."
     spread = f" (range {metric(cell.minimum)} to {metric(cell.maximum)})" if len(cell.counted_seeds) > 1 else ""
+    # Of its own runs: rows under different layer policies do not start from one PTQ.
     deltas = [
-        f"{delta(value)} against {name} {metric(level)}"
-        for name, value, level in (
-            ("FP32", cell.delta_fp32, reference.fp32),
-            ("PTQ", cell.delta_ptq, reference.ptq),
-        )
+        f"{delta(value)} against {name} {metric(cell.mean - value)}"
+        for name, value in (("FP32", cell.delta_fp32), ("PTQ", cell.delta_ptq))
         if value is not None
     ]
     tail = f", {' and '.join(deltas)}" if deltas else ""
