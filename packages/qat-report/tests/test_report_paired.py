@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qat_report.comparison import Cell
 from qat_report.paired import bootstrap_interval, pair, sign_test
-from qat_report.verdict import difference_sentence, few_agree, names_side, shows_difference
+from qat_report.verdict import difference_sentence, few_agree, names_side, shows_difference, variant_verdict
 
 # Sums of multiples of 2**-12 are exact, as is everything the tests below compare with.
 DIFFERENCES = st.integers(-400, 400).map(lambda number: number / 4096)
@@ -225,3 +226,29 @@ def test_sign_test_needs_five_seeds():
 )
 def test_wording_of_each_number_of_seeds(values, text):
     assert difference_sentence("a", "b", by_seed(*values)) == text
+
+
+def test_a_verdict_names_the_references_of_its_own_runs():
+    def cell(method, ptq):
+        return Cell(
+            variant="yolo10n",
+            method=method,
+            seeds=(0,),
+            counted_seeds=(0,),
+            mean=0.375,
+            minimum=0.375,
+            maximum=0.375,
+            spread=0.0,
+            std=None,
+            worst=0.375,
+            delta_fp32=-0.125,
+            delta_ptq=0.375 - ptq,
+            delta_baseline=None,
+            delta_ema=None,
+            agree=None,
+            classes={"0": "stable"},
+        )
+
+    default, wider = variant_verdict([cell("baseline", 0.0625), cell("small-8", 0.25)])
+    assert "-0.1250 against FP32 0.5000 and +0.3125 against PTQ 0.0625." in default
+    assert "-0.1250 against FP32 0.5000 and +0.1250 against PTQ 0.2500." in wider
