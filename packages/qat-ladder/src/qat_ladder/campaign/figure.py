@@ -1,39 +1,18 @@
-"""One plot per block: the final value of every seed of every row; SVG, the same bytes for the same input.
+"""One plot per block: the final value of every seed of every row.
 
-Colours are from Okabe and Ito's palette, which colour-blind readers tell apart, and never the only cue: seeds differ in
-marker, what no mean counts is a cross, references are broken lines.
+Seeds differ in marker, what no mean counts is a cross, references are broken lines.
 """
 
-import io
-import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from qat_artifacts import printable
 from qat_ladder.campaign.evidence import Evidence, Result
+from qat_ladder.drawing import BLUE, GREEN, INK, MARKERS, MUTED, ORANGE, STYLE, new_figure, to_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_INK, _MUTED, _GRID, _PAGE = "#1b2230", "#5a6475", "#d9dee6", "#ffffff"
-_QUANTIZED, _FLOATING, _LEFT_OUT = "#0072b2", "#009e73", "#d55e00"
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_STYLE: Any = {  # matplotlib types its keys as one long Literal
-    "svg.fonttype": "none",  # text stays text
-    "text.parse_math": False,  # a method's name is no formula
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.edgecolor": _GRID,
-    "axes.labelcolor": _INK,
-    "text.color": _INK,
-    "xtick.color": _MUTED,
-    "ytick.color": _INK,
-    "grid.color": _GRID,
-    "grid.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-}
+_QUANTIZED, _FLOATING, _LEFT_OUT = BLUE, GREEN, ORANGE
 
 
 def finals_svg(evidence: Evidence, title: str) -> str:
@@ -46,20 +25,20 @@ def finals_svg(evidence: Evidence, title: str) -> str:
 
     methods = [cell.method for cell in evidence.cells]
     seeds = sorted({result.seed for result in evidence.results})
-    with mpl.rc_context(_STYLE | {"svg.hashsalt": evidence.block.name}):
-        figure = _figure(9.2, 1.5 + 0.34 * len(methods))
+    with mpl.rc_context(STYLE | {"svg.hashsalt": evidence.block.name}):
+        figure = new_figure(9.2, 1.5 + 0.34 * len(methods))
         axes = figure.subplots()
         low, high = _span(evidence)
         axes.set_xlim(low, high)
         axes.set_ylim(len(methods) - 0.4, -0.6)
         for value, _ in evidence.references("fp32"):
-            axes.axvline(value, color=_MUTED, linewidth=1.2, linestyle=(0, (8, 2)), zorder=1)
+            axes.axvline(value, color=MUTED, linewidth=1.2, linestyle=(0, (8, 2)), zorder=1)
         for place, cell in enumerate(evidence.cells):
             own = evidence.of(cell.method)
             for result in own:
                 _mark(axes, result, place, seeds)
             if cell.mean is not None:
-                axes.plot([cell.mean] * 2, [place - 0.32, place + 0.32], color=_INK, linewidth=2.4, zorder=2)
+                axes.plot([cell.mean] * 2, [place - 0.32, place + 0.32], color=INK, linewidth=2.4, zorder=2)
             _beside(axes, place, cell.mean, own)
         best = evidence.best()
         axes.set_yticks(range(len(methods)), methods)
@@ -70,16 +49,7 @@ def finals_svg(evidence: Evidence, title: str) -> str:
         axes.set_axisbelow(True)
         axes.set_xlabel("final mAP50-95")
         _legend(figure, seeds)
-        return _svg(figure, title, _spoken(evidence))
-
-
-def _figure(width: float, height: float) -> "Figure":
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor=_PAGE)
-    FigureCanvasSVG(figure)  # the canvas registers itself: without pyplot there is no other
-    return figure
+        return to_svg(figure, title, _spoken(evidence))
 
 
 def _span(evidence: Evidence) -> tuple[float, float]:
@@ -98,7 +68,7 @@ def _mark(axes: "Axes", result: Result, place: int, seeds: list[int]) -> None:
     axes.plot(
         min(max(result.final_value, low), high),
         place + (index - (len(seeds) - 1) / 2) * min(0.14, 0.5 / len(seeds)),  # equal finals stay apart
-        marker=_MARKERS[index % len(_MARKERS)] if result.counted else "x",
+        marker=MARKERS[index % len(MARKERS)] if result.counted else "x",
         color=_LEFT_OUT if not result.counted else _FLOATING if result.mode == "fp32" else _QUANTIZED,
         markersize=6,
         zorder=3,
@@ -112,12 +82,12 @@ def _beside(axes: "Axes", place: int, mean: float | None, own: list[Result]) -> 
     low, high = axes.get_xlim()
     for value in sorted(ptq):
         if low <= value <= high:
-            axes.plot([value] * 2, [place - 0.4, place + 0.4], color=_MUTED, linewidth=1.4, linestyle=(0, (1, 1)))
+            axes.plot([value] * 2, [place - 0.4, place + 0.4], color=MUTED, linewidth=1.4, linestyle=(0, (1, 1)))
     numbers = ["–" if mean is None else f"{mean:.4f}"]
     numbers += [f"PTQ {value:.4f}" for value in sorted(ptq)]
     axes.annotate(
         " · ".join(numbers), (1.0, place), xycoords=("axes fraction", "data"), xytext=(8, 0),
-        textcoords="offset points", va="center", fontsize=9, color=_MUTED, annotation_clip=False,
+        textcoords="offset points", va="center", fontsize=9, color=MUTED, annotation_clip=False,
     )  # fmt: skip
 
 
@@ -125,15 +95,15 @@ def _legend(figure: "Figure", seeds: list[int]) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], color=_QUANTIZED, marker=_MARKERS[i % len(_MARKERS)], linestyle="", label=f"seed {seed}")
+        Line2D([], [], color=_QUANTIZED, marker=MARKERS[i % len(MARKERS)], linestyle="", label=f"seed {seed}")
         for i, seed in enumerate(seeds)
     ]
     handles += [
         Line2D([], [], color=_FLOATING, marker="o", linestyle="", label="trained in floating point"),
         Line2D([], [], color=_LEFT_OUT, marker="x", linestyle="", label="not counted"),
-        Line2D([], [], color=_INK, linewidth=2.4, label="mean"),
-        Line2D([], [], color=_MUTED, linewidth=1.2, linestyle=(0, (8, 2)), label="FP32"),
-        Line2D([], [], color=_MUTED, linewidth=1.4, linestyle=(0, (1, 1)), label="PTQ"),
+        Line2D([], [], color=INK, linewidth=2.4, label="mean"),
+        Line2D([], [], color=MUTED, linewidth=1.2, linestyle=(0, (8, 2)), label="FP32"),
+        Line2D([], [], color=MUTED, linewidth=1.4, linestyle=(0, (1, 1)), label="PTQ"),
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=6, frameon=False, fontsize=9)
 
@@ -145,11 +115,3 @@ def _spoken(evidence: Evidence) -> str:
         f"{'' if r.counted else ', not counted'}"
         for r in evidence.results
     )
-
-
-def _svg(figure: "Figure", title: str, description: str) -> str:
-    buffer = io.StringIO()
-    metadata: dict[str, Any] = dict.fromkeys(("Date", "Creator", "Format", "Type"))  # of the day and the machine
-    figure.savefig(buffer, format="svg", metadata=metadata | {"Title": title, "Description": description})
-    # A name may hold control characters; XML may not.
-    return re.sub(r"[ \t]+$", "", printable(buffer.getvalue()), flags=re.MULTILINE)

@@ -18,6 +18,7 @@ from qat_ladder.tasks import (
     pretrain,
     sensitivity,
 )
+from qat_ladder.tasks.bench import bench
 from qat_ladder.tasks.doctor import doctor
 from qat_ladder.tasks.frame import guard
 from qat_ladder.tasks.report import report
@@ -33,5 +34,6 @@ def collection() -> Collection:
         *upkeep.collections(guard, PROJECT),
     )
     root.add_task(report)
+    root.add_task(bench)
     root.add_task(doctor)
     return root
