@@ -5,6 +5,7 @@ the tool: `nox -s contracts -- -k pixi`. Every session installs under constraint
 files through hard links, so the second one with torch costs seconds.
 """
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,12 @@ def _install(session: nox.Session, packages: list[str], *tools: str) -> None:
     extras = {name: ",".join(_project(name).get("optional-dependencies", {})) for name in packages}
     editable = [part for name in packages for part in ("-e", f"packages/{name}[{extras[name]}]")]
     session.install("-c", "constraints.txt", *editable, *tools)
+
+
+# What the tests of a package read of the repository, beside their own folder: the project that they are tests of.
+NEIGHBOURS = {
+    "qat-ladder": ("configs", "assets", "tasks.py", "tests/contracts/golden", "packages/qat-report/tests/fixtures")
+}
 
 
 @nox.session
@@ -135,7 +142,60 @@ def audit(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def build(session: nox.Session) -> None:
-    """Source distribution and wheel of every package, in dist/."""
-    session.install("-c", "constraints.txt", "build")
-    for package in PACKAGES:
-        session.run("python", "-m", "build", "--outdir", "dist", *session.posargs, f"packages/{package}")
+    """Wheels and sdists into dist/, each tried alone; `-- qat-gate -k seeds`: this one, by some of its tests."""
+    chosen = [word for word in session.posargs if word in PACKAGES] or PACKAGES
+    rest = [word for word in session.posargs if word not in PACKAGES]
+    session.install("-c", "constraints.txt", "build", "hatchling", "packaging", "uv")
+    for package in sorted(set().union(*map(_siblings, chosen))):
+        for stale in (ROOT / "dist").glob(f"{package.replace('-', '_')}-*"):
+            stale.unlink()
+        # The wheel is built from the sdist: what the one lacks the other lacks too.
+        session.run("python", "-m", "build", "--no-isolation", "--outdir", "dist", f"packages/{package}")
+        session.run("python", ".ci/distributions.py", "files", package, "dist")
+    for package in chosen:
+        _try_alone(session, package, *rest)
+
+
+def _try_alone(session: nox.Session, package: str, *arguments: str) -> None:
+    """Install a wheel and those of its siblings into an empty environment, and run the tests of its sdist there."""
+    place = Path(session.create_tmp()).resolve() / package
+    shutil.rmtree(place, ignore_errors=True)
+    python = place / "env" / "bin" / "python"
+    session.run("uv", "venv", "--quiet", "--python", str(Path(session.bin) / "python"), str(place / "env"))
+
+    def install(extras: str, *tools: str) -> None:
+        # By their files: ours are never asked of an index, where somebody else's may lie under the same name.
+        wheels = {name: next((ROOT / "dist").glob(f"{name.replace('-', '_')}-*.whl")) for name in _siblings(package)}
+        files = [f"{name}{extras if name == package else ''} @ {path.as_uri()}" for name, path in wheels.items()]
+        session.run("uv", "pip", "install", "--python", str(python), "-c", "constraints.txt", *files, *tools)
+
+    install("")
+    session.run("uv", "pip", "check", "--python", str(python))
+    site = next((place / "env" / "lib").glob("python*/site-packages"))
+    session.run("python", ".ci/distributions.py", "light", package, str(site))
+    with session.chdir(place):  # nothing of the checkout is found from here
+        session.run(str(python), "-c", f"import {package.replace('-', '_')}", external=True)
+        for script in _project(package).get("scripts", {}):
+            session.run(str(place / "env" / "bin" / script), "--help", external=True, silent=True)
+    install(f"[{','.join(_project(package).get('optional-dependencies', {}))}]", *PYTEST)
+    # Where its tests look for the project that they are tests of: two folders up.
+    source = place / "packages" / package
+    shutil.unpack_archive(next((ROOT / "dist").glob(f"{package.replace('-', '_')}-*.tar.gz")), place, filter="data")
+    source.parent.mkdir()
+    next(place.glob(f"{package.replace('-', '_')}-*")).rename(source)
+    for name in NEIGHBOURS.get(package, ()):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        copy(ROOT / name, place / name)
+    with session.chdir(source):
+        config = ("-c", str(ROOT / "pyproject.toml"), f"--rootdir={source}")  # configured once, for all packages
+        session.run(str(python), "-m", "pytest", *config, "tests", *QUICK, *arguments, external=True)
+    page, runner = ROOT / "docs" / "tutorials" / f"{package}.md", ROOT / "tests" / "tutorials" / "run_page.py"
+    if page.is_file() and not arguments:
+        needed = str(session.run(str(python), str(runner), "--needs", str(page), external=True, silent=True)).split(
+            "\n"
+        )
+        install("", *(line for line in needed if line and Requirement(line).name not in PACKAGES))
+        (place / "tutorial").mkdir()
+        with session.chdir(place / "tutorial"):
+            session.run(str(python), str(runner), str(page), external=True)
