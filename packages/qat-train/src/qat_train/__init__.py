@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from qat_train.checkpoint import Checkpoint, load_checkpoint
     from qat_train.correction_task import CorrectionTask
-    from qat_train.errors import Diverged, InputError, NotProven, ResourceError, SpecError, TrainError
+    from qat_train.errors import Busy, Diverged, InputError, NotProven, ResourceError, SpecError, TrainError
     from qat_train.evaluator import Evaluator
     from qat_train.export.exporting import export_run
     from qat_train.export.packed import read_packed
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from qat_train.spec import RunSpec, read_spec
 
 _HOMES = {
+    "Busy": "errors",
     "Checkpoint": "checkpoint",
     "CorrectionTask": "correction_task",
     "Diverged": "errors",
@@ -66,6 +67,7 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "Busy",
     "Checkpoint",
     "CorrectionTask",
     "Diverged",

@@ -12,7 +12,7 @@ import click
 import qat_artifacts
 from qat_artifacts import Exit
 from qat_train.environment import prepare_environment, quiet_stdout
-from qat_train.errors import Diverged, InputError, NotProven, ResourceError, SpecError
+from qat_train.errors import Busy, Diverged, InputError, NotProven, ResourceError, SpecError
 from qat_train.export.commands import COMMANDS
 from qat_train.trust import trust_option
 
@@ -23,6 +23,7 @@ FAILURES: dict[type[Exception], Exit] = {
     SpecError: Exit.USAGE,
     InputError: Exit.INPUT,
     qat_artifacts.ArtifactError: Exit.INPUT,
+    Busy: Exit.BUSY,
     Diverged: Exit.CELL_FAILED,
     NotProven: Exit.CELL_FAILED,
     ResourceError: Exit.ENVIRONMENT,

@@ -17,6 +17,10 @@ class Diverged(TrainError):
     """Loss or weights stayed non-finite after every permitted rollback (exit 6)."""
 
 
+class Busy(TrainError):
+    """Another trainer is at work on the run (exit 5)."""
+
+
 class ResourceError(TrainError):
     """The device, memory or an installed package does not suffice (exit 7)."""
 

@@ -25,6 +25,7 @@ from qat_train.environment import git_state, versions
 from qat_train.errors import Diverged, ResourceError, SpecError, TrainError
 from qat_train.evaluator import hash_weights
 from qat_train.insertion import OffGrid
+from qat_train.occupancy import sole_trainer
 from qat_train.policy import load_policy
 from qat_train.preparation import Prepared, measure_references, prepare, require_all_images
 from qat_train.run import EpochRecord, Files, ModelBlock, References, Run, TrainingBlock
@@ -57,10 +58,17 @@ def execute(
 
     Raises:
         SpecError, InputError, ResourceError: before or during training; run.json then says `failed`.
+        Busy: another trainer is at work in `out`.
         OSError: a file cannot be written; what was written before stands, and the same call again goes on.
         Diverged: the run's own result; run.json is completed and holds the events that show it.
     """
     out.mkdir(parents=True, exist_ok=True)
+    with sole_trainer(out):
+        return _execute(spec, out, resume=resume, threads=threads, pretrain=pretrain, report=report)
+
+
+def _execute(spec: RunSpec, out: Path, *, resume: Resume, threads: int, pretrain: bool, report: Report) -> Run:
+    """`execute`, in a folder that nobody else writes into."""
     identity = spec_identity(spec, pretrain=pretrain)
     if (done := _previous(out, identity, resume)) is not None:
         return done
