@@ -1,6 +1,7 @@
 """--stop-doomed: what ends a training run, what is left of it, and how it goes on."""
 
 import json
+import sys
 from pathlib import Path
 
 import attrs
@@ -11,6 +12,7 @@ from qat_ladder.campaign.file import Block, Campaign, Rows
 from qat_ladder.campaign.running import run_campaign
 from qat_ladder.campaign.units import in_order, open_blocks
 from qat_ladder.doomed import Doomed, Watch, signs
+from qat_ladder.executors.command import Command
 from qat_ladder.layout import Root
 from qat_ladder.stage import run_stage
 from qat_ladder.status import describe
@@ -182,13 +184,15 @@ def test_run_that_ends_while_it_is_asked_about_has_the_exit_code_of_its_end(prod
     products.standing(STANDING)
     codes = []
 
-    def ends_badly(*_, **__):
+    def ends_badly(*_, log, folder, **__):
         codes.append(6)
-        if len(codes) == 1:
-            raise Doomed("raw metric-fall")
-        return 6
+        argv = (sys.executable, "-c", "import sys; print('epoch 1/2 ', file=sys.stderr); sys.exit(6)")
+        return Command(argv=argv, name="x", log=log, folder=folder, hear=hear if len(codes) == 1 else lambda _: None)
 
-    monkeypatch.setattr("qat_ladder.cells.stream", ends_badly)
+    def hear(_line):
+        raise Doomed("raw metric-fall")
+
+    monkeypatch.setattr("qat_ladder.cells.command", ends_badly)
     monkeypatch.setattr("qat_ladder.cells.stoppable", lambda *_: False)
     assert run_stage(request_for(seeds=[0], methods=["baseline"], stop_doomed=True)) == 6
     assert len(codes) == 2

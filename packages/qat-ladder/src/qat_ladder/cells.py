@@ -10,11 +10,13 @@ import qat_artifacts
 from qat_artifacts import Exit
 from qat_ladder.compose import Resolved, render
 from qat_ladder.doomed import Doomed, Watch, signs, stoppable
+from qat_ladder.driving import Work
 from qat_ladder.errors import LadderError
 from qat_ladder.estimate import Clock
-from qat_ladder.launch import call, error_in, failure, say, stream
+from qat_ladder.launch import call, command, error_in, failure, say
 from qat_ladder.layout import Root
 from qat_ladder.live import Board
+from qat_ladder.places import Place
 from qat_ladder.plan import Cell, Weights
 from qat_ladder.training import specification, write_specification
 
@@ -26,6 +28,7 @@ _SETS = {
     "quantization": "quantization",
     "interventions": "training.interventions",
 }
+WHERE = ("executor.", "slurm.", "ray.")  # keys that say where runs are trained, and nothing about them
 # Of these codes every other cell would die as well: wrong configuration, data or machine.
 _FATAL = (Exit.USAGE, Exit.INPUT, Exit.ENVIRONMENT, Exit.INTERRUPTED, Exit.TERMINATED)
 
@@ -74,7 +77,9 @@ def cells_from(run: Trajectory) -> list[Cell]:
 def given_beside_files(method: Resolved) -> dict[str, Any]:
     """The profile, what was given beside the shipped files, and the reason to start against a gate."""
     found = {key: value for key, value in method.flat().items() if key in method.origins}
-    made = {key: value for key, value in found.items() if method.origins[key].kind == "given"}
+    made = {
+        key: value for key, value in found.items() if method.origins[key].kind == "given" and not key.startswith(WHERE)
+    }
     made["profile"] = method.profile
     return made | ({"gate.override": method.gate_override} if method.gate_override else {})
 
@@ -91,6 +96,7 @@ def _overrides(method: Resolved, checkpoint: str) -> dict[str, Any]:
 def train(
     trajectory: Trajectory,
     root: Root,
+    place: Place,
     *,
     dataset: Path,
     checkpoint: str,
@@ -98,7 +104,7 @@ def train(
     clock: Clock,
     board: Board,
     stop_doomed: bool = False,
-) -> Ended:
+) -> Work[Ended]:
     """Train or continue one trajectory; the code is that of a run that failed on its own, or 0.
 
     With `stop_doomed`, a run that is doomed by its lines is ended between two epochs, or not started again; its last
@@ -120,6 +126,7 @@ def train(
         references=root.references,
         overrides=_overrides(trajectory.methods[0], checkpoint),
     )
+    content["training"] |= place.keys()
     spec = write_specification(out / "run.toml", content)
     log = out / "log.txt"
     doomed = Watch(folder=out, series=trajectory.series) if stop_doomed else None
@@ -134,25 +141,31 @@ def train(
         if doomed and begun and (text := signs(out, trajectory.series)):
             raise Doomed(text)
         say(f"{name}: training, log in {log}")
-        code = stream(
+        options: list[str | Path] = ["run", "--spec", spec, "--out", out, "--resume"]
+        code = yield command(
             "qat-train",
-            "run",
-            "--spec",
-            spec,
-            "--out",
-            out,
-            "--resume",
+            *options,
             resume,
+            again=[*options, "auto"],
+            folder=out,
             log=log,
             prefix=f"{name}: ",
             watch=watch,
             show=board.show,
-            tick=board.tick,
         )
     except Doomed as error:
         if not stoppable(out, config.training.epochs):  # it ended, or all but, in the meantime: let it, and see how
-            return train(
-                trajectory, root, dataset=dataset, checkpoint=checkpoint, resume="auto", clock=clock, board=board
+            return (
+                yield from train(
+                    trajectory,
+                    root,
+                    place,
+                    dataset=dataset,
+                    checkpoint=checkpoint,
+                    resume="auto",
+                    clock=clock,
+                    board=board,
+                )
             )
         clock.finished()
         return Ended(code=Exit.CELL_FAILED, stopped=str(error))
@@ -171,7 +184,7 @@ def _fresh(folder: Path, run: Path) -> bool:
     return qat_artifacts.sha256_file(run / "run.json") in {ref.sha256 for ref in header.inputs}
 
 
-def correct(trajectory: Trajectory, method: Resolved, root: Root, board: Board) -> Path:
+def correct(trajectory: Trajectory, method: Resolved, root: Root, place: Place, board: Board) -> Work[Path]:
     """Quantization Correction or batch norm re-estimation of a completed run; kept if it is there already.
 
     Raises:
@@ -186,7 +199,9 @@ def correct(trajectory: Trajectory, method: Resolved, root: Root, board: Board) 
     arguments: list[Any] = ["--weights", own.weights, "--stages", qc.stages]
     if "qc" in qc.stages:
         arguments += ["--train", qc.train, "--epochs", qc.epochs, "--lr", qc.lr]
-    code = stream(
+    if place.device is not None:  # otherwise the run's own
+        arguments += ["--device", place.device]
+    code = yield command(
         "qat-qc",
         "run",
         "--run",
@@ -196,10 +211,10 @@ def correct(trajectory: Trajectory, method: Resolved, root: Root, board: Board) 
         "--seed",
         str(trajectory.seed),
         *(str(a) for a in arguments),
+        folder=out,
         log=run / "log.txt",
         prefix=f"{name}: ",
         show=board.show,
-        tick=board.tick,
     )
     if code:
         raise failure("qat-qc", code, f"error: {error_in(run / 'log.txt')} ({run / 'log.txt'})")
@@ -240,7 +255,7 @@ def signal_name(number: int) -> str:
     return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
 
 
-def finish(trajectory: Trajectory, root: Root, ended: Ended, board: Board) -> list[str]:
+def finish(trajectory: Trajectory, root: Root, place: Place, ended: Ended, board: Board) -> Work[list[str]]:
     """Correct and summarize every method of a trajectory; returns what went wrong, a line each."""
     run = root.trajectory(trajectory.variant, trajectory.arm, trajectory.seed)
     faults = []
@@ -252,11 +267,13 @@ def finish(trajectory: Trajectory, root: Root, ended: Ended, board: Board) -> li
         if ended.stopped:
             why = f"stopped: doomed, {ended.stopped}; the same command without --stop-doomed goes on with it"
         faults.append(f"{run.name} of {trajectory.variant}/{trajectory.arm}: {why}")
+    if ended.code == Exit.BUSY:  # somebody else trains it: its rows are theirs to write
+        return faults
     for method in trajectory.methods:
         qc = None
         try:
             if method.config.method.correction and not ended.code:
-                qc = correct(trajectory, method, root, board)
+                qc = yield from correct(trajectory, method, root, place, board)
             summarize(trajectory, method, root, qc, ended.stopped)
         except LadderError as error:
             if error.code in (Exit.INTERRUPTED, Exit.TERMINATED):

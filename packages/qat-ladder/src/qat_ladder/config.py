@@ -99,7 +99,8 @@ class Training:
     @device.validator
     def _known(self, _: object, value: str) -> None:
         if not re.fullmatch(r"auto|cpu|[0-9]+", value):
-            raise ValueError(f"must be cpu, auto or a CUDA index such as 0, found {value!r}")
+            hint = "; a run takes one device, and --slots gives each run one of several" if "," in value else ""
+            raise ValueError(f"must be cpu, auto or a CUDA index such as 0, found {value!r}{hint}")
 
 
 @attrs.frozen(kw_only=True)
@@ -171,6 +172,30 @@ class Gate:
 
 
 @attrs.frozen(kw_only=True)
+class Execution:
+    """[executor]: where training runs are started, and how many at once; see docs/how-to/scale-out.md."""
+
+    name: Literal["local", "slurm", "ray"] = "local"
+    jobs: int = attrs.field(default=0, validator=_at_least_0)
+    slots: str = attrs.field(default="")
+    retries: int = attrs.field(default=2, validator=_at_least_0)
+
+    @slots.validator
+    def _devices(self, _: object, value: str) -> None:
+        if value and not re.fullmatch(r"(cpu|[0-9]+)(,(cpu|[0-9]+))*", value):
+            raise ValueError(f"must be devices with commas between them, a run on each, such as 0,1; found {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class Ray:
+    """[ray]: the cluster, and what one training run takes of it."""
+
+    address: str = "auto"
+    cpus: int = attrs.field(default=1, validator=_at_least_1)
+    gpus: float = attrs.field(default=1.0, validator=validators.ge(0.0))
+
+
+@attrs.frozen(kw_only=True)
 class Method:
     """[method]: which weights count, and whether they are corrected, as [qc] says."""
 
@@ -181,7 +206,10 @@ class Method:
 
 @attrs.frozen(kw_only=True)
 class Config:
-    """A whole configuration. [interventions] is open: strengths by name; qat-train knows the names."""
+    """A whole configuration.
+
+    [interventions] is open: strengths by name; qat-train knows the names. So is [slurm]: what submitit takes for a job.
+    """
 
     model: Model
     data: Data
@@ -192,6 +220,9 @@ class Config:
     qc: Qc
     pretrain: Pretrain
     gate: Gate
+    executor: Execution = attrs.field(factory=Execution)
+    slurm: dict[str, str | int | float | bool] = attrs.field(factory=dict)
+    ray: Ray = attrs.field(factory=Ray)
     method: Method
 
     @property

@@ -40,14 +40,14 @@ def spell(seconds: float) -> str:
 class Clock:
     """Refreshes the estimate of the whole ladder after the first epoch of each run."""
 
-    def __init__(self, runs: int) -> None:
-        self._left = runs
+    def __init__(self, runs: int, at_once: int = 1) -> None:
+        self._left, self._at_once = runs, at_once
 
     def watch(self, line: str) -> None:
         """Read an epoch line; say what is left once its speed is known."""
         found = re.match(EPOCH + r".*?  ([\d.]+) s  about", line)
         if found and found[1] == "1":
-            left = float(found[3]) * (int(found[2]) * self._left - 1)
+            left = float(found[3]) * (int(found[2]) * self._left - 1) / min(self._at_once, max(self._left, 1))
             say(f"estimate: about {spell(left)} of training and validation left, {self._left} runs not finished")
 
     def finished(self) -> None:

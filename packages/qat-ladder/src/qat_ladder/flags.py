@@ -44,6 +44,19 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
+def parse_jobs(text: str) -> int:
+    """Number of `--jobs 2`; 0, as many as there are slots, where it was not given.
+
+    Raises:
+        ConfigError: no integer from 1.
+    """
+    if not text:
+        return 0
+    if not (text.isdecimal() and text.isascii() and int(text) > 0):
+        raise ConfigError(f"--jobs {text!r}: expected an integer from 1")
+    return int(text)
+
+
 def parse_methods(text: str) -> list[str]:
     """Method names of `baseline,ema,ema+qc`, in that order, each once.
 
@@ -97,6 +110,9 @@ class Request:
     checkpoint: str = ""
     trust_checkpoint: str = ""
     device: str = ""
+    executor: str = ""
+    jobs: str = ""
+    slots: str = ""
     root: Path
     resume: str = "auto"
     trajectory: Literal["shared", "separate"] = "shared"
@@ -116,6 +132,9 @@ class Request:
             ("--checkpoint", "model", "checkpoint", self.checkpoint),
             ("--trust-checkpoint", "model", "trust_checkpoint", self.trust_checkpoint),
             ("--device", "training", "device", self.device),
+            ("--executor", "executor", "name", self.executor),
+            ("--jobs", "executor", "jobs", parse_jobs(self.jobs)),
+            ("--slots", "executor", "slots", self.slots),
         ):
             if value:
                 layers.append(Layer(kind="given", origin=f"{flag} {value}", content={section: {key: value}}))

@@ -1,19 +1,17 @@
 """Products are called as a user calls them: by command line, in a process of their own that never outlives ours."""
 
-import ctypes
-import os
 import re
-import selectors
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO
 
 import qat_artifacts
 from qat_artifacts import Exit
+from qat_ladder.driving import Work, drive
 from qat_ladder.errors import InputProblem, LadderError, Unavailable
+from qat_ladder.executors.command import Command, Executor
+from qat_ladder.executors.processes import Here, in_child
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 EPOCH = r"epoch (\d+)/(\d+) "  # how qat-train begins the line of a finished epoch
@@ -22,7 +20,6 @@ _SHOWN = re.compile(
     rf"({EPOCH}|references: |batch norm statistics |correction: |before correction|after correction|"
     r"layer \d+/\d+ |error: |rollback)"
 )
-_PATIENCE = 1.0  # seconds without a line before `tick` is called
 
 Say = Callable[[str], None]
 
@@ -40,16 +37,6 @@ def is_epoch(line: str) -> bool:
 def argv(product: str, *arguments: str | Path) -> list[str]:
     """Command line of a product under this interpreter."""
     return [sys.executable, "-m", product.replace("-", "_"), *(str(a) for a in arguments)]
-
-
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
-_PR_SET_PDEATHSIG = 1  # prctl(2)
-
-
-def _die_with_parent() -> None:
-    """In the child, before it starts: be killed when the parent dies, even by SIGKILL (Linux; elsewhere nothing)."""
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def call(product: str, *arguments: str | Path) -> str:
@@ -72,7 +59,7 @@ def run(product: str, *arguments: str | Path) -> subprocess.CompletedProcess[str
         capture_output=True,
         text=True,
         check=False,
-        preexec_fn=_die_with_parent,  # as in `stream`
+        preexec_fn=in_child,
     )
 
 
@@ -90,6 +77,44 @@ def failure(product: str, code: int, text: str) -> LadderError:
     return error
 
 
+def command(
+    product: str,
+    *arguments: str | Path,
+    folder: Path,
+    log: Path,
+    prefix: str,
+    watch: Say = lambda _: None,
+    show: Say = say,
+    again: Sequence[str | Path] | None = None,
+) -> Command:
+    """A long command of a product: its stderr goes into `log`, the lines worth seeing to our own as they come.
+
+    Args:
+        product: whose command it is.
+        *arguments: of that command.
+        folder: that it alone writes into.
+        log: grows by the child's whole stderr.
+        prefix: of the lines that are shown.
+        watch: reads each of these lines, without the prefix; what it raises stops the child.
+        show: how they are shown.
+        again: the arguments that go on where an attempt was cut off; the same ones without.
+    """
+
+    def hear(line: str) -> None:
+        if _SHOWN.match(line):
+            show(f"{prefix}{line}")
+            watch(line)
+
+    return Command(
+        argv=tuple(argv(product, *arguments)),
+        again=tuple(argv(product, *(arguments if again is None else again))),
+        name=f"{product} {prefix.rstrip(': ')}".strip(),
+        log=log,
+        hear=hear,
+        folder=folder,
+    )
+
+
 def stream(
     product: str,
     *arguments: str | Path,
@@ -98,64 +123,20 @@ def stream(
     watch: Say = lambda _: None,
     show: Say = say,
     tick: Callable[[], None] = lambda: None,
+    executor: Executor | None = None,
 ) -> int:
-    """Run a long command: stderr into `log` (appended), the lines worth seeing to our own stderr as they come.
-
-    Args:
-        product: whose command it is.
-        *arguments: of that command.
-        log: grows by the child's whole stderr.
-        prefix: of the lines that are shown.
-        watch: reads each of these lines, without the prefix; what it raises stops the child.
-        show: how they are shown.
-        tick: called at least once a second.
+    """Run a long command that nothing else runs beside; as `command`, with `tick` called at least once a second.
 
     Returns:
         The exit code. Should we be interrupted, the child is stopped first, so that its last state is whole.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8", buffering=1) as sink:  # whole lines: others read along
-        process = subprocess.Popen(
-            argv(product, *arguments),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509  # a system call alone, and we start no threads
-        )
-        assert process.stderr is not None
-        try:
-            # Bars end in carriage returns, lines in newlines: a bar and the line after it come as one.
-            for raw in _lines(process.stderr, tick):
-                line = raw.rstrip().rpartition("\r")[2].rpartition("\x1b[K")[2].strip()
-                sink.write(line + "\n")
-                if _SHOWN.match(line):
-                    show(f"{prefix}{line}")
-                    watch(line)
-            return process.wait()
-        except BaseException:
-            process.terminate()
-            try:
-                process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-            raise
+    wanted = command(product, *arguments, folder=log.parent, log=log, prefix=prefix, watch=watch, show=show)
 
+    def alone(_place: None) -> Work[int]:
+        return (yield wanted)
 
-def _lines(pipe: IO[bytes], tick: Callable[[], None]) -> Iterator[str]:
-    """What comes through a pipe, line by line; `tick` is called between them and while there are none."""
-    rest = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(pipe, selectors.EVENT_READ)
-        while True:
-            ready = selector.select(_PATIENCE)
-            tick()
-            if not ready:
-                continue
-            if not (chunk := os.read(pipe.fileno(), 1 << 16)):
-                break
-            *whole, rest = (rest + chunk).split(b"\n")
-            yield from (line.decode(errors="replace") for line in whole)
-    if rest:
-        yield rest.decode(errors="replace")
+    (code,) = drive([alone], executor or Here(), [None], tick)
+    return code
 
 
 def error_in(log: Path) -> str:

@@ -1,7 +1,7 @@
 """Progress of a ladder's training runs: one live table on a terminal, plain lines everywhere else.
 
 The table reads what training writes anyway, metrics.jsonl, once an epoch. Nothing is asked of the training process, and
-no thread is started here (children are forked, see `launch.stream`): the table is drawn between the child's lines and
+no thread is started here (see `driving`): the table is drawn between the child's lines and
 once a second while there are none, which is also when it takes on a new size of the terminal.
 """
 
@@ -26,6 +26,7 @@ from qat_ladder.launch import is_epoch, say
 State = Literal["waiting", "training", "finishing", "done", "failed", "stopped", "interrupted"]
 
 _STYLES = {"training": "bold cyan", "finishing": "cyan", "done": "green", "failed": "bold red", "stopped": "yellow"}
+_AT_WORK = ("training", "finishing")
 _NARROWEST = {"state": 8, "epoch": 5, "raw": 6, "ema": 6}
 _FRAME = 5  # lines of the terminal that are no row: header, rule, caption, prompt
 _PAUSE = 1.0  # seconds between two frames
@@ -164,7 +165,7 @@ class LiveTable(Board):
     def __exit__(self, *_: object) -> None:
         for run in self._runs.values():
             run.read()
-            if run.state in ("training", "finishing"):
+            if run.state in _AT_WORK:
                 run.state = "interrupted"
         self._whole = True
         self._live.stop()
@@ -188,7 +189,9 @@ class LiveTable(Board):
         self._draw()
 
     def _draw(self) -> None:
-        list(self._runs.values())[self._at].read()
+        for number, run in enumerate(self._runs.values()):
+            if number == self._at or run.state in _AT_WORK:
+                run.read()
         self._live.refresh()
         self._drawn = time.monotonic()
 

@@ -1,7 +1,8 @@
 """One stage of the ladder: all cells of a variant, then the comparison."""
 
+import functools
 from collections.abc import Iterable
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import get_args
 
@@ -13,14 +14,18 @@ from qat_artifacts import Exit
 from qat_ladder.cells import Trajectory, cells_from, finish, train
 from qat_ladder.compose import Resolved
 from qat_ladder.dataset import image_counts, prepare
+from qat_ladder.driving import Work, drive
 from qat_ladder.errors import ConfigError, LadderError
 from qat_ladder.estimate import Clock
+from qat_ladder.executors.choice import open_executor
+from qat_ladder.executors.command import Executor
 from qat_ladder.flags import Request
 from qat_ladder.launch import call, say
 from qat_ladder.layout import Root
 from qat_ladder.live import Board, board
 from qat_ladder.locking import held
 from qat_ladder.outline import describe
+from qat_ladder.places import Place, places_of
 from qat_ladder.plan import Plan, Weights, arm_of, binding_plan, cells_of, extend, make_plan
 from qat_ladder.pretraining import demo_weights
 from qat_ladder.status import cell_status, line
@@ -100,6 +105,7 @@ def run_stage(request: Request, shown: Board | None = None) -> int:
     plan = extend(old, new, root)
     runs = trajectories(methods, request.seeds, plan)
     check_series(root, runs, plan, request.resume)
+    places = places_of(config, len(runs))
     if request.resume == "must" and (old is None or set(plan.cells) != set(old.cells)):
         raise ConfigError(f"--resume must: {root.plan} does not hold all of these cells; use --resume auto to add them")
     if request.dry_run:
@@ -108,18 +114,25 @@ def run_stage(request: Request, shown: Board | None = None) -> int:
         for cell in (cell for run in runs for cell in cells_from(run)):
             print(f"  {line(cell_status(root, cell))}, from trajectory {cell.arm}")
         return Exit.OK
-    with held(root):
+    with held(root), closing(open_executor(config, root)) as executor:
         fingerprint = prepare(config, root, old.data_fingerprint if old else "", say)
         override = request.gate_override or plan.gate_override
         plan = attrs.evolve(plan, data_fingerprint=fingerprint, gate_override=override)
         say(describe(request, plan, methods, runs, image_counts(config, root, fingerprint)))
         if config.demo:
             demo_weights(request, Path(config.model.checkpoint))
-        checkpoint = starting_checkpoint(config, root, fingerprint, say)
+        checkpoint = starting_checkpoint(config, root, fingerprint, say, executor)
         qat_artifacts.write(root.plan, plan, created_by="qat-ladder 0.1.0")
         with nullcontext(shown) if shown else board(board_rows(root, runs), plain=request.plain) as progress:
             faults = _train_all(
-                request, root, runs, dataset=root.data(fingerprint), checkpoint=checkpoint, shown=progress
+                request,
+                root,
+                runs,
+                dataset=root.data(fingerprint),
+                checkpoint=checkpoint,
+                shown=progress,
+                executor=executor,
+                places=places,
             )
         if summaries(root):  # none where every run failed before it had anything to sum up
             print(compare(root))
@@ -140,22 +153,32 @@ def board_rows(root: Root, runs: Iterable[Trajectory]) -> dict[Path, tuple[str, 
 
 
 def _train_all(
-    request: Request, root: Root, runs: list[Trajectory], *, dataset: Path, checkpoint: str, shown: Board
+    request: Request,
+    root: Root,
+    runs: list[Trajectory],
+    *,
+    dataset: Path,
+    checkpoint: str,
+    shown: Board,
+    executor: Executor,
+    places: list[Place],
 ) -> list[str]:
     """Every training run and its rows; returns what went wrong, a line each.
 
     Raises:
         LadderError: for a reason that every cell shares, unless asked to keep going.
     """
-    clock, faults = Clock(len(runs)), []
+    clock = Clock(len(runs), at_once=len(places))
     resume = "never" if request.resume == "never" else "auto"  # "must" was settled by the plan
-    for trajectory in runs:
+
+    def climb(trajectory: Trajectory, place: Place) -> Work[list[str]]:
         folder = root.trajectory(trajectory.variant, trajectory.arm, trajectory.seed)
         shown.move(folder, "training")
         try:
-            ended = train(
+            ended = yield from train(
                 trajectory,
                 root,
+                place,
                 dataset=dataset,
                 checkpoint=checkpoint,
                 resume=resume,
@@ -167,13 +190,14 @@ def _train_all(
             shown.move(folder, "failed")
             if not request.keep_going or error.code in (Exit.INTERRUPTED, Exit.TERMINATED):
                 raise
-            faults.append(str(error))
-            continue
+            return [str(error)]
         shown.move(folder, "finishing")
-        found = finish(trajectory, root, ended, shown)
+        found = yield from finish(trajectory, root, place, ended, shown)
         shown.move(folder, "stopped" if ended.stopped else "failed" if found else "done")
-        faults += found
-    return faults
+        return found
+
+    works = [functools.partial(climb, trajectory) for trajectory in runs]
+    return [fault for faults in drive(works, executor, places, shown.tick) for fault in faults]
 
 
 def summaries(root: Root) -> list[Path]:

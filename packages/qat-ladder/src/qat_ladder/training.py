@@ -9,6 +9,7 @@ import tomli_w
 import qat_artifacts
 from qat_ladder.config import Config
 from qat_ladder.errors import InputProblem
+from qat_ladder.executors.command import Executor
 from qat_ladder.launch import Say, call, error_in, failure, stream
 from qat_ladder.layout import Root
 
@@ -76,20 +77,31 @@ def write_specification(path: Path, content: dict[str, Any]) -> Path:
     return path
 
 
-def pretrain(specification: dict[str, Any], out: Path, *, resume: str, log: Path, prefix: str) -> Path:
-    """Run `qat-train pretrain`; returns model.pt.
+def pretrain(
+    specification: dict[str, Any],
+    out: Path,
+    *,
+    resume: str,
+    log: Path,
+    prefix: str,
+    executor: Executor | None = None,
+) -> Path:
+    """Run `qat-train pretrain`, on this machine without an executor; returns model.pt.
 
     Raises:
         LadderError: it failed.
     """
     spec = write_specification(out / "pretrain.toml", specification)
-    code = stream("qat-train", "pretrain", "--spec", spec, "--out", out, "--resume", resume, log=log, prefix=prefix)
+    options = ("--spec", spec, "--out", out, "--resume", resume)
+    code = stream("qat-train", "pretrain", *options, log=log, prefix=prefix, executor=executor)
     if code:
         raise failure("qat-train", code, f"error: {error_in(log)} ({log})")
     return out / "model.pt"
 
 
-def starting_checkpoint(config: Config, root: Root, fingerprint: str, say: Say) -> str:
+def starting_checkpoint(
+    config: Config, root: Root, fingerprint: str, say: Say, executor: Executor | None = None
+) -> str:
     """The checkpoint itself where its classes are the data set's, by name; otherwise one fine-tuned for them, cached.
 
     Raises:
@@ -113,7 +125,7 @@ def starting_checkpoint(config: Config, root: Root, fingerprint: str, say: Say) 
     )
     out = root.pretrained(about["sha256"], fingerprint)
     content = pretrain_specification(config, dataset=root.data(fingerprint), checkpoint=str(checkpoint))
-    made = pretrain(content, out, resume="auto", log=out / "log.txt", prefix="pretrain: ")
+    made = pretrain(content, out, resume="auto", log=out / "log.txt", prefix="pretrain: ", executor=executor)
     if not made.is_file():
         raise InputProblem(f"{made} was not written; see {out / 'log.txt'}")
     return str(made)
