@@ -24,6 +24,7 @@ from qat_ladder.executors.command import Command
 from qat_ladder.executors.remote import Attempt, Followed, Lost
 from qat_ladder.layout import Root
 
+_DAY = 24 * 60  # minutes; submitit's own limit is five
 _LATE = 5.0  # seconds by which a result may come after the end of its job, on a network file system
 
 
@@ -92,12 +93,11 @@ class Slurm:
             ConfigError: a parameter is unknown or of the wrong type.
             Unavailable: there is no Slurm here.
         """
-        parameters = dict(config.slurm)
+        gpus = 0 if config.training.device == "cpu" else 1
+        parameters = {"timeout_min": _DAY, "gpus_per_node": gpus} | config.slurm
         cluster = parameters.pop("cluster", "slurm")
         if cluster not in ("slurm", "local"):
             raise ConfigError(f"slurm.cluster: expected slurm, or local to try it out on this machine, not {cluster!r}")
-        if config.training.device == "cpu":
-            parameters.pop("gpus_per_node", None)
         retries, folder = config.executor.retries, root.path.absolute() / "jobs" / "slurm"
         try:
             executor = submitit.AutoExecutor(folder=folder, cluster=cluster, slurm_max_num_timeout=retries)
