@@ -97,6 +97,17 @@ def test_layers_wider_than_the_width_are_not_tracked(most, tracked):
     assert_agrees(record, reference.record())
 
 
+def test_weights_that_switch_in_hundreds_of_steps_are_counted_every_time():
+    model = two_convolutions()
+    disturbance = Disturbance(model, seed=6, weights=2.0, scales=0.3)
+    tracker, reference = Tracker(model), TrackerReference(model)
+    for _ in range(300):
+        disturbance.step()
+        tracker.update()
+        reference.update(model)
+    assert_agrees(tracker.record(), reference.record())
+
+
 def test_scales_that_are_not_learned_are_tracked_too():
     model = two_convolutions(learned=False)
     disturbance = Disturbance(model, seed=3, scales=0)

@@ -5,6 +5,7 @@ That is ModelOpt's range (int4: [-8, 7] with s = amax / 7). Training, evaluation
 kernels that multiply by a reciprocal or round otherwise disagree with each other on a few codes.
 """
 
+import functools
 import math
 from typing import Any
 
@@ -59,23 +60,58 @@ def codes(weight: Tensor, scale: Tensor, bits: int) -> Tensor:
     return torch.clamp(torch.round(weight / scale), low, high)
 
 
-class _FakeQuantize(torch.autograd.Function):
-    """ŵ = s·codes(w); straight-through gradient with clip mask, ∂ŵ/∂w = 1[-2^(b-1) <= w/s <= 2^(b-1)-1].
+@functools.cache
+def _just_outside(bits: int) -> tuple[float, float]:
+    """The fp32 neighbours of the code range, outward: torch's hardtanh passes no gradient at its own limits."""
+    low, high = (torch.tensor(float(code)) for code in code_range(bits))
+    return float(torch.nextafter(low, low * 2)), float(torch.nextafter(high, high * 2))
+
+
+def ratio_and_codes(weight: Tensor, scale: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """(v, q): v = w/s, which the gradients need, and the codes, bit-equal to `codes`; both as fp32.
+
+    Clamping first is the same on whole limits, and lets the rounding run in place: on a CPU the memory of large
+    temporaries costs more than their arithmetic.
+    """
+    ratio = weight / scale
+    return ratio, torch.clamp(ratio, *code_range(bits)).round_()
+
+
+def weight_gradient(grad: Tensor, ratio: Tensor, bits: int) -> Tensor:
+    """∂L/∂w from ∂L/∂ŵ: straight through, with clip mask, ∂ŵ/∂w = 1[-2^(b-1) <= v <= 2^(b-1)-1].
 
     Without the mask clipped weights keep drifting outward (hustzxd/LSQuantization#1: 60 % instead of 70 % top-1).
+    One kernel, which needs no mask in memory; multiplying with a mask of booleans takes five times as long on a CPU.
     """
+    result: Tensor = torch.ops.aten.hardtanh_backward(grad, ratio, *_just_outside(bits))
+    return result
+
+
+def scale_gradient(grad: Tensor, ratio: Tensor, code: Tensor, bits: int, shape: torch.Size) -> Tensor:
+    """∂L/∂s from ∂L/∂ŵ (LSQ, Esser et al., arXiv 1902.08153, equations 3 and 5); see `learned_fake_quantize`.
+
+    The gradient is the paper's, not that of torch's own kernel: at a weight exactly on the clip edge the two differ.
+    """
+    # g = 1/√(N·Qp): the step of w and of s then match
+    damping = 1 / math.sqrt(ratio.numel() / max(1, shape.numel()) * code_range(bits)[1])
+    masked = weight_gradient(ratio, ratio, bits)  # v inside the range, else 0: a code at the limit stays there
+    return torch.sub(code, masked, out=masked).mul_(grad).sum_to_size(shape) * damping
+
+
+class _FakeQuantize(torch.autograd.Function):
+    """ŵ = s·codes(w), differentiable with respect to w."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, scale: Tensor, bits: int) -> Tensor:
-        low, high = code_range(bits)
-        ratio = weight / scale
-        ctx.save_for_backward((ratio >= low) & (ratio <= high))
-        return torch.clamp(torch.round(ratio), low, high) * scale
+        ratio, code = ratio_and_codes(weight, scale, bits)
+        ctx.save_for_backward(ratio)
+        ctx.bits = bits
+        return code.mul_(scale)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
-        (inside,) = ctx.saved_tensors
-        return grad_outputs[0] * inside, None, None
+        (ratio,) = ctx.saved_tensors
+        return weight_gradient(grad_outputs[0], ratio, ctx.bits), None, None
 
 
 def fake_quantize(weight: Tensor, scale: Tensor, bits: int) -> Tensor:
@@ -89,30 +125,20 @@ def fake_quantize(weight: Tensor, scale: Tensor, bits: int) -> Tensor:
 
 
 class _LearnedFakeQuantize(torch.autograd.Function):
-    """ŵ = s·codes(w) with a gradient for the scale too (LSQ, Esser et al., arXiv 1902.08153, equations 3 and 5).
-
-    The gradient is the paper's, not that of torch's own kernel: at a weight exactly on the clip edge the two differ.
-    """
+    """ŵ = s·codes(w), differentiable with respect to w and s."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, scale: Tensor, bits: int) -> Tensor:
-        low, high = code_range(bits)
-        ratio = weight / scale
-        ctx.save_for_backward(ratio)
-        ctx.bits, ctx.scale_shape = bits, scale.shape
-        return torch.clamp(torch.round(ratio), low, high) * scale
+        ratio, code = ratio_and_codes(weight, scale, bits)
+        ctx.save_for_backward(ratio, code)
+        ctx.bits, ctx.shape = bits, scale.shape
+        return code * scale
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None]:
-        (ratio,) = ctx.saved_tensors
-        low, high = code_range(ctx.bits)
+        ratio, code = ctx.saved_tensors
         grad = grad_outputs[0]
-        inside = (ratio >= low) & (ratio <= high)
-        # Below the range the code is `low` whatever the weight, so dŵ/ds = low; above it, `high`.
-        per_weight = torch.where(inside, torch.round(ratio) - ratio, ratio.clamp(low, high))
-        scales = max(1, ctx.scale_shape.numel())
-        damping = 1 / math.sqrt(ratio.numel() / scales * high)  # g = 1/√(N·Qp): the step of w and of s then match
-        return grad * inside, (grad * per_weight).sum_to_size(ctx.scale_shape) * damping, None
+        return weight_gradient(grad, ratio, ctx.bits), scale_gradient(grad, ratio, code, ctx.bits, ctx.shape), None
 
 
 def learned_fake_quantize(weight: Tensor, scale: Tensor, bits: int) -> Tensor:

@@ -39,6 +39,7 @@ from qat_train.state import (
     with_prefix,
     without_prefix,
 )
+from qat_train.weight_pass import WeightPass
 
 MOST_ROLLBACKS = 3  # per run, the same for every method
 
@@ -106,6 +107,8 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
         if spec.ema.enabled:
             self.context.ema_schedule = schedule(spec.ema, len(self.train_loader) * self.epochs)
             average = build_ema(model, self.context.ema_schedule)
+        if spec.quantization.enabled and spec.quantization.quantizer == "qat-train":
+            WeightPass(model)
         self._tracker = Tracker(model, bits=spec.quantization.bits)
         self._drift = DriftMeter(model)
         self._interventions = build_interventions(
