@@ -149,6 +149,7 @@ def test_synth_then_prepare_then_check(tmp_path):
                 "  Examples:",
                 "    qat-data prepare --coco-root coco --out data --train-images 2048 --val-images 256",
                 "    qat-data prepare --data my.yaml --out data",
+                "    qat-data prepare --coco-root coco --out labels --labels-only",
             ],
         ),
         ("check", ["  Examples:", "    qat-data check runs/ladder/data/0123456789ab", "    qat-data check coco"]),
@@ -160,7 +161,14 @@ def test_synth_then_prepare_then_check(tmp_path):
                 "    qat-data evaluate --annotations instances_val2017.json --detections detections.json",
             ],
         ),
-        ("synth", ["  Example:", "    qat-data synth --out shapes --images 192 --seed 0"]),
+        (
+            "synth",
+            [
+                "  Examples:",
+                "    qat-data synth --out shapes --images 192 --seed 0",
+                "    qat-data synth --out large --images 118287 --val-images 5000 --annotations-only",
+            ],
+        ),
     ],
 )
 def test_help_shows_one_example_a_line(command, examples):
@@ -170,8 +178,23 @@ def test_help_shows_one_example_a_line(command, examples):
 
 
 def test_no_torch_is_loaded():
-    code = "import sys, qat_data, qat_data.cli; print([m for m in ('torch', 'ultralytics') if m in sys.modules])"
+    use = "import sys, qat_data, qat_data.cli; [getattr(qat_data, name) for name in qat_data.__all__]"
+    code = f"{use}; print([m for m in ('torch', 'ultralytics') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_help_loads_no_numbers_no_images_and_no_evaluator():
+    heavy = "('numpy', 'PIL', 'pycocotools', 'yaml', 'msgspec')"
+    code = f"import sys, qat_data.cli; print([m for m in {heavy} if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_public_names_are_functions_where_a_module_has_the_same_name():
+    code = (
+        "import qat_data.prepare; from qat_data import evaluate, prepare; print(callable(evaluate), callable(prepare))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True True\n"
 
 
 def test_a_file_of_the_prepared_folder_has_a_name_that_a_file_system_takes():

@@ -83,7 +83,7 @@ def _category_name(content):
         (_escape, r"file_name '\.\./\.\./etc/passwd' leaves the image folder"),
         (_absolute, "file_name '/etc/passwd' leaves the image folder"),
         (_newline, "holds a control character"),
-        (_short_box, "annotation 1: bbox must hold 4 numbers, found 3"),
+        (_short_box, r"Expected `array` of at least length 4, got 3 - at `\$\.annotations\[0\]\.bbox`"),
         (_text_box, r"Expected `array`, got `str` - at `\$\.annotations\[0\]\.bbox`"),
         (_category_name, "category name repeated: cat"),
     ],

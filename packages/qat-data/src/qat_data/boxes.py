@@ -1,8 +1,8 @@
 """One box at a time: as a YOLO label and as an evaluation counts it, or the reason why it is neither."""
 
-import math
 import sys
 from collections.abc import Sequence
+from math import isfinite
 from typing import Literal
 
 import attrs
@@ -33,7 +33,7 @@ def to_label(index: int, box: Sequence[float], width: float, height: float) -> L
     dropped, as Ultralytics does from one per cent on.
     """
     left, top, wide, high = box
-    if not all(math.isfinite(v) for v in box):
+    if not (isfinite(left) and isfinite(top) and isfinite(wide) and isfinite(high)):
         return "not_finite"
     if wide <= 0 or high <= 0:
         return "zero_area"
@@ -78,7 +78,7 @@ def box_fault(box: Sequence[float]) -> str | None:
     Evaluators answer all the same. A side of 0 is no fault: such a box overlaps nothing, and COCO counts it.
     """
     _, _, wide, high = box
-    if not all(math.isfinite(v) for v in box):
+    if not all(map(isfinite, box)):
         return "is not finite"
     if wide < 0 or high < 0:
         return "has a negative size"

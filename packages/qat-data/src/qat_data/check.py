@@ -9,9 +9,10 @@ import attrs
 import qat_artifacts
 from qat_data.coco import CocoLayout, read_coco
 from qat_data.errors import DataError
-from qat_data.prepare import Request, choose_both, describe_split, fingerprint, split_fingerprint
+from qat_data.health import warnings
+from qat_data.prepare import Request, choose_both, describe_split, fingerprint, label_texts, split_fingerprint
 from qat_data.records import Dataset, Dropped, LeftOut, Split
-from qat_data.sources import SourceData, view_name
+from qat_data.sources import SourceData, label_name, view_name
 from qat_data.yolo import read_yolo
 
 
@@ -36,7 +37,7 @@ class Counts:
 
 @attrs.frozen(kw_only=True)
 class Checked:
-    """Result of a check; no faults means that the data can be used."""
+    """Result of a check; no faults means that the data can be used. `warnings` are of a source: see `health`."""
 
     path: str
     format: Literal["prepared", "coco", "yolo"]
@@ -45,6 +46,7 @@ class Checked:
     val: Counts
     val_images_in_train: int
     faults: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def _split_faults(folder: Path, name: str, split: Split, names: list[str]) -> list[str]:
@@ -53,7 +55,7 @@ def _split_faults(folder: Path, name: str, split: Split, names: list[str]) -> li
     for file in split.files:
         shown = view_name(file.file_name)
         image = folder / "images" / name / shown
-        label = (folder / "labels" / name / shown).with_suffix(".txt")
+        label = folder / "labels" / name / label_name(shown)
         if not image.is_file():
             faults.append(f"{image}: missing, or its link points nowhere")
             continue
@@ -128,10 +130,15 @@ def check_source(data: SourceData, progress: Callable[[str], None] = lambda _: N
         path=data.root,
         format=data.source.format,
         classes=tuple(c.name for c in data.classes),
-        train=Counts.of(describe_split(train, data.classes)),
-        val=Counts.of(describe_split(val, data.classes)),
+        train=Counts.of(describe_split(train, data.classes, label_texts(train))),
+        val=Counts.of(describe_split(val, data.classes, label_texts(val))),
         val_images_in_train=shared,
         faults=(),
+        warnings=tuple(
+            text
+            for chosen in (train, val)
+            for text in warnings(chosen.name, [checked.image for checked in chosen.images], data.classes)
+        ),
     )
 
 

@@ -9,7 +9,7 @@ import click
 import qat_artifacts
 from qat_artifacts import Exit
 from qat_data.errors import DataError, MissingPackage, RequestError
-from qat_data.matching import CHOICES
+from qat_data.evaluators import CHOICES
 
 FAILURES: dict[type[Exception], Exit] = {
     RequestError: Exit.USAGE,
@@ -26,6 +26,7 @@ _PREPARE_EXAMPLES = """\b
 Examples:
   qat-data prepare --coco-root coco --out data --train-images 2048 --val-images 256
   qat-data prepare --data my.yaml --out data
+  qat-data prepare --coco-root coco --out labels --labels-only
 """
 _CHECK_EXAMPLES = """\b
 Examples:
@@ -33,8 +34,9 @@ Examples:
   qat-data check coco
 """
 _SYNTH_EXAMPLES = """\b
-Example:
+Examples:
   qat-data synth --out shapes --images 192 --seed 0
+  qat-data synth --out large --images 118287 --val-images 5000 --annotations-only
 """
 _EVALUATE_EXAMPLES = """\b
 Examples:
@@ -85,13 +87,25 @@ def _read(coco_root: Path | None, data: Path | None, names: dict[str, str | None
 @click.option("--val-dir", help="As --train-dir.")
 @click.option("--allow-missing", type=click.IntRange(min=0), default=0, show_default=True,
               help="Leave out up to N unusable images of a split: missing, broken, too small.")  # fmt: skip
+@click.option("--labels-only", is_flag=True,
+              help="Labels, lists and data.yaml alone: no image is looked at; none can be trained on.")  # fmt: skip
 @json_option
-def prepare(coco_root: Path | None, data: Path | None, out: Path, as_json: bool, **options: Any) -> None:
+def prepare(
+    coco_root: Path | None, data: Path | None, out: Path, labels_only: bool, as_json: bool, **options: Any
+) -> None:
     """Make a checked, deterministic subset; the source is only read."""
     from qat_data.prepare import Request
     from qat_data.prepare import prepare as write
 
     names = {key: options.pop(key) for key in _COCO_FLAGS}
+    if labels_only:
+        from qat_data.labelling import write_labels_only
+        from qat_data.text import describe_labels
+
+        labelled = write_labels_only(_read(coco_root, data, names), out, Request(**options), _progress)
+        text = qat_artifacts.dumps(qat_artifacts.unstructure(labelled)) if as_json else describe_labels(labelled) + "\n"
+        click.echo(text if as_json else qat_artifacts.printable(text), nl=False)
+        return
     record = write(_read(coco_root, data, names), out, Request(**options), _progress)
     if as_json:
         click.echo(qat_artifacts.dumps(qat_artifacts.unstructure(record)), nl=False)
@@ -124,13 +138,22 @@ def check(path: Path, as_json: bool) -> Exit:
 @click.option("--val-images", type=click.IntRange(min=1), help="Validation images; a third of --images by default.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The images depend on it.")
 @click.option("--imgsz", type=click.IntRange(min=32), default=160, show_default=True, help="Longer side in pixels.")
+@click.option("--annotations-only", is_flag=True,
+              help="No images: annotation files of COCO's shape; of its size at --images 118287.")  # fmt: skip
 @json_option
-def synth(out: Path, images: int, val_images: int | None, as_json: bool, **options: int) -> None:
+def synth(  # noqa: PLR0917  # click passes options by name
+    out: Path, images: int, val_images: int | None, seed: int, imgsz: int, annotations_only: bool, as_json: bool
+) -> None:
     """Draw a data set in COCO2017 layout: six classes that only their shape tells apart."""
+    from qat_data.bulk import write_annotations
     from qat_data.synth import synthesize
 
-    numbers = {"train_images": images, "val_images": val_images or max(1, images // 3), **options}
-    synthesize(out, **numbers, progress=_progress)
+    numbers = {"train_images": images, "val_images": val_images or max(1, images // 3), "seed": seed}
+    if annotations_only:
+        write_annotations(out, **numbers, progress=_progress)
+    else:
+        numbers["imgsz"] = imgsz
+        synthesize(out, **numbers, progress=_progress)
     click.echo(qat_artifacts.dumps({"coco_root": str(out), **numbers}) if as_json else f"{out}\n", nl=False)
 
 

@@ -1,14 +1,22 @@
 """A COCO2017-layout root: both annotation files as classes and images with their labels."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import attrs
+from msgspec.structs import astuple
 
-from qat_data.annotations import AnnotationFile, check_annotations, decode_annotations
+from qat_data.annotations import (
+    AnnotationEntry,
+    AnnotationFile,
+    ImageEntry,
+    check_annotations,
+    decode_annotations,
+)
 from qat_data.boxes import Label, Reason, TruthBox, to_label, to_truth
 from qat_data.errors import DataError
 from qat_data.records import Class, Source
-from qat_data.sources import SourceData, SourceImage
+from qat_data.sources import Images, SourceData, SourceImage
 
 
 @attrs.frozen(kw_only=True)
@@ -42,37 +50,51 @@ def _classes(layout: CocoLayout, train: AnnotationFile, val: AnnotationFile) -> 
     return tuple(Class(index=i, name=ours[c], category_id=c) for i, c in enumerate(sorted(ours)))
 
 
-def _images(file: AnnotationFile, folder: Path, index: dict[int, int], *, truth: bool) -> tuple[SourceImage, ...]:
-    """Images of one split. `truth`: keep what an evaluation counts too, which training needs no memory for."""
-    by_id = {image.id: image for image in file.images}
-    labels: dict[int, list[Label]] = {i: [] for i in by_id}
-    dropped: dict[int, list[Reason]] = {i: [] for i in by_id}
-    kept: dict[int, list[TruthBox]] = {i: [] for i in by_id}
-    for annotation in file.annotations:
-        image = by_id[annotation.image_id]
-        crowd = bool(annotation.iscrowd)
-        if truth and (box := to_truth(annotation.category_id, annotation.bbox, annotation.area, crowd=crowd)):
-            kept[image.id].append(box)
+def _image(
+    entry: ImageEntry, annotations: Iterable[AnnotationEntry], folder: Path, index: dict[int, int], *, truth: bool
+) -> SourceImage:
+    """One image with its labels. `truth`: keep what an evaluation counts too, which training needs no memory for."""
+    labels: list[Label] = []
+    dropped: list[Reason] = []
+    kept: list[TruthBox] = []
+    flat = 0
+    for annotation in annotations:
+        crowd, box = bool(annotation.iscrowd), astuple(annotation.bbox)
+        if truth and (counted := to_truth(annotation.category_id, box, annotation.area, crowd=crowd)):
+            kept.append(counted)
         if crowd:
-            dropped[image.id].append("crowd")
+            dropped.append("crowd")
             continue
-        label = to_label(index[annotation.category_id], annotation.bbox, image.width, image.height)
+        label = to_label(index[annotation.category_id], box, entry.width, entry.height)
         if isinstance(label, Label):
-            labels[image.id].append(label)
+            labels.append(label)
+            flat += annotation.area == 0
         else:
-            dropped[image.id].append(label)
-    return tuple(
-        SourceImage(
-            image_id=str(i),
-            file_name=by_id[i].file_name,
-            path=folder / by_id[i].file_name,
-            size=(by_id[i].width, by_id[i].height),
-            labels=tuple(labels[i]),
-            dropped=tuple(dropped[i]),
-            truth=tuple(kept[i]),
-        )
-        for i in sorted(by_id)
+            dropped.append(label)
+    return SourceImage(
+        image_id=str(entry.id),
+        file_name=entry.file_name,
+        path=folder / entry.file_name,
+        size=(entry.width, entry.height),
+        labels=tuple(labels),
+        dropped=tuple(dropped),
+        truth=tuple(kept),
+        flat=flat,
     )
+
+
+def _images(file: AnnotationFile, folder: Path, index: dict[int, int], *, truth: bool) -> Images:
+    """Images of one split in the order of their ids."""
+    entries = sorted(file.images, key=lambda image: image.id)
+    found: dict[int, list[AnnotationEntry]] = {entry.id: [] for entry in entries}
+    for annotation in file.annotations:
+        found[annotation.image_id].append(annotation)
+
+    def make(place: int) -> SourceImage:
+        entry = entries[place]
+        return _image(entry, found[entry.id], folder, index, truth=truth)
+
+    return Images([(str(entry.id), entry.file_name) for entry in entries], make)
 
 
 def read_coco(layout: CocoLayout) -> SourceData:

@@ -1,13 +1,12 @@
 """Image files: hash, size, and whether a decoder can read them. They are opened for reading only."""
 
+import hashlib
 import io
-from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import attrs
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from qat_artifacts import sha256_file
 from qat_data.sources import SourceImage
 
 LEAST_SIDE = 10  # pixels; Ultralytics leaves smaller images out of a run, and only a warning says so
@@ -49,15 +48,18 @@ def check_image(image: SourceImage) -> CheckedImage:
     """
     path = image.path
     try:
-        with Image.open(path, formats=_FORMATS) as opened:
-            oriented = opened.getexif().get(0x0112, 1)
-            width, height = opened.size[::-1] if oriented >= 5 else opened.size  # 5 to 8 turn by 90 degrees
-            kind = opened.format
-        if kind != "JPEG":
-            with Image.open(path, formats=_FORMATS) as opened:  # anew: a PNG is read to its end for EXIF
-                opened.verify()
-        sha256 = sha256_file(path)
-        mended = _mend(path) if kind == "JPEG" else None
+        with path.open("rb") as stream:  # once, as a disk far away is asked for every open
+            with Image.open(stream, formats=_FORMATS) as opened:
+                oriented = opened.getexif().get(0x0112, 1)
+                width, height = opened.size[::-1] if oriented >= 5 else opened.size  # 5 to 8 turn by 90 degrees
+                kind = opened.format
+            stream.seek(0)
+            if kind != "JPEG":
+                with Image.open(stream, formats=_FORMATS) as opened:  # anew: a PNG is read to its end for EXIF
+                    opened.verify()
+                stream.seek(0)
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+            mended = _mend(stream) if kind == "JPEG" else None
     except FileNotFoundError as error:
         raise Unusable("missing", f"{path}: missing") from error
     except UnidentifiedImageError as error:
@@ -73,12 +75,13 @@ def check_image(image: SourceImage) -> CheckedImage:
     return CheckedImage(image=image, sha256=sha256, width=width, height=height, mended=mended)
 
 
-def _mend(path: Path) -> bytes | None:
+def _mend(stream: BinaryIO) -> bytes | None:
     """The file's bytes with FF D9 at the end, or None where it is there."""
-    with path.open("rb") as stream:
-        stream.seek(-2, io.SEEK_END)
-        if stream.read() == _END_OF_JPEG:
-            return None
-    with Image.open(path) as opened:
+    stream.seek(-2, io.SEEK_END)
+    if stream.read() == _END_OF_JPEG:
+        return None
+    stream.seek(0)
+    data = stream.read()
+    with Image.open(io.BytesIO(data)) as opened:
         ImageOps.exif_transpose(opened).load()  # raises OSError if pixels are missing
-    return path.read_bytes() + _END_OF_JPEG
+    return data + _END_OF_JPEG

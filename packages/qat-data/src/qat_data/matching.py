@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from qat_data.detections import Detections
 from qat_data.errors import MissingPackage, RequestError
+from qat_data.evaluators import CHOICES
 from qat_data.truth import GroundTruth
 
 Name = Literal["pycocotools", "faster-coco-eval"]
 
-CHOICES = ("auto", "pycocotools", "faster-coco-eval")
 PROVEN = "1.8."  # versions of faster-coco-eval that were compared with the reference
 
 

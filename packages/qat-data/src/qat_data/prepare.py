@@ -7,12 +7,11 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import attrs
-import yaml
 
 import qat_artifacts
 from qat_data.errors import DataError, RequestError
@@ -22,6 +21,7 @@ from qat_data.records import Class, Dataset, Dropped, File, LeftOut, Selection, 
 from qat_data.selection import select
 from qat_data.sources import SourceData, SourceImage, refuse_repeated, view_name
 from qat_data.truth import write_truth
+from qat_data.view import label_text, link_images, write_data_yaml, write_labels
 
 Progress = Callable[[str], None]
 
@@ -50,29 +50,32 @@ class Chosen:
     images: tuple[CheckedImage, ...]
 
 
-def _check_all(
-    images: Iterable[SourceImage], split: str, progress: Progress
-) -> tuple[list[CheckedImage], list[Unusable]]:
-    """Check images on all cores (hashing and decoding release the interpreter); readable ones and complaints."""
-    chosen = list(images)
-    readable: list[CheckedImage] = []
-    complaints: list[Unusable] = []
+_AT_ONCE = 50  # images that a thread is given: a task for each of 118,287 would cost more memory than the labels
 
-    def check(image: SourceImage) -> CheckedImage | Unusable:
+
+def _check(images: Sequence[SourceImage]) -> list[CheckedImage | Unusable]:
+    found: list[CheckedImage | Unusable] = []
+    for image in images:
         try:
-            return check_image(image)
+            found.append(check_image(image))
         except Unusable as error:
-            return error
+            found.append(error)
+    return found
 
+
+def _check_all(
+    images: Sequence[SourceImage], split: str, progress: Progress
+) -> tuple[list[CheckedImage], list[Unusable]]:
+    """Check images on all cores (reading and hashing release the interpreter); readable ones and complaints."""
+    results: list[CheckedImage | Unusable] = []
+    pieces = [images[start : start + _AT_ONCE] for start in range(0, len(images), _AT_ONCE)]
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for number, result in enumerate(pool.map(check, chosen), 1):
-            if isinstance(result, Unusable):
-                complaints.append(result)
-            else:
-                readable.append(result)
-            if number % 1000 == 0 or number == len(chosen):
-                progress(f"{split}: {number} of {len(chosen)} images checked")
-    return readable, complaints
+        for done in pool.map(_check, pieces):
+            results += done
+            if len(results) % 1000 == 0 or len(results) == len(images):
+                progress(f"{split}: {len(results)} of {len(images)} images checked")
+    readable = [result for result in results if isinstance(result, CheckedImage)]
+    return readable, [result for result in results if isinstance(result, Unusable)]
 
 
 def choose(data: SourceData, split: str, request: Request, progress: Progress) -> Chosen:
@@ -128,9 +131,9 @@ def choose_both(data: SourceData, request: Request, progress: Progress) -> tuple
     return train, val, len(shared)
 
 
-def label_text(image: SourceImage) -> str:
-    """The YOLO label file of an image."""
-    return "".join(label.line() + "\n" for label in image.labels)
+def label_texts(chosen: Chosen) -> tuple[str, ...]:
+    """The label file of each image."""
+    return tuple(label_text(checked.image) for checked in chosen.images)
 
 
 def split_fingerprint(names: Iterable[str], files: Iterable[tuple[str, str, str, str]]) -> str:
@@ -146,12 +149,12 @@ def fingerprint(train: str, val: str) -> str:
     return hashlib.sha256(f"{train}\n{val}".encode()).hexdigest()
 
 
-def describe_split(chosen: Chosen, classes: tuple[Class, ...]) -> Split:
-    """The block of dataset.json."""
+def describe_split(chosen: Chosen, classes: tuple[Class, ...], texts: Sequence[str]) -> Split:
+    """The block of dataset.json; `texts` are the label files."""
     files, entries = [], []
-    for checked in chosen.images:
+    for checked, text in zip(chosen.images, texts, strict=True):
         image = checked.image
-        entries.append((image.image_id, image.file_name, checked.sha256, label_text(image)))
+        entries.append((image.image_id, image.file_name, checked.sha256, text))
         files.append(
             File(
                 image_id=image.image_id,
@@ -178,34 +181,13 @@ def describe_split(chosen: Chosen, classes: tuple[Class, ...]) -> Split:
     )
 
 
-def _link(link: Path, image: Path, out: Path) -> None:
-    """Link an image; relative where it lies beside the prepared folder, so that both may be moved together."""
-    beside = image.is_relative_to(out.parent.resolve())
-    link.symlink_to(os.path.relpath(image, link.parent.resolve()) if beside else image)
-
-
-def _write_split(folder: Path, chosen: Chosen, out: Path) -> None:
-    images, labels = folder / "images" / chosen.name, folder / "labels" / chosen.name
-    images.mkdir(parents=True)
-    labels.mkdir(parents=True)
-    lines = []
-    for checked in chosen.images:
-        name = view_name(checked.image.file_name)
-        if checked.mended is None:
-            _link(images / name, checked.image.path.resolve(), out)
-        else:
-            (images / name).write_bytes(checked.mended)
-        (labels / name).with_suffix(".txt").write_text(label_text(checked.image), encoding="utf-8")
-        lines.append(f"./images/{chosen.name}/{name}")
-    (folder / f"{chosen.name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
 def _name(data: SourceData, request: Request, train: Chosen) -> str:
     stem = Path(data.root).resolve().name
     return f"{stem}-{train.selection.replace(':', '-')}{request.data_seed}-{len(train.images)}"
 
 
-def _refuse_inside(data: SourceData, out: Path) -> None:
+def refuse_inside(data: SourceData, out: Path) -> None:
+    """Raise RequestError where `out` lies in a folder of the source."""
     for folder in data.folders:
         if out.resolve().is_relative_to(folder.resolve()):
             raise RequestError(f"--out {out} lies in {folder}, which is only read; choose a folder outside it")
@@ -219,17 +201,16 @@ def prepare(data: SourceData, out: Path, request: Request, progress: Progress = 
         RequestError: `out` is not empty or lies in the source, or the selection is malformed.
         OSError: `out` cannot be written, or the disk is full.
     """
-    _refuse_inside(data, out)
+    refuse_inside(data, out)
     with published_folder(out) as folder:  # before every image is read: where nothing can be written, that is in vain
         train, val, shared = choose_both(data, request, progress)
-        splits = {c.name: describe_split(c, data.classes) for c in (train, val)}
+        splits = {}
         for chosen in (train, val):
-            _write_split(folder, chosen, out)
-        names = {c.index: c.name for c in data.classes}
-        content = yaml.safe_dump(
-            {"train": "train.txt", "val": "val.txt", "names": names}, sort_keys=False, allow_unicode=True
-        )
-        (folder / "data.yaml").write_text(content, encoding="utf-8")
+            texts = label_texts(chosen)
+            splits[chosen.name] = describe_split(chosen, data.classes, texts)
+            write_labels(folder, chosen.name, [checked.image for checked in chosen.images], texts)
+            link_images(folder, chosen.name, chosen.images, out)
+        write_data_yaml(folder, data.classes)
         record = Dataset(
             name=_name(data, request, train),
             coco_root=data.root,

@@ -28,10 +28,8 @@ def published_folder(out: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o755)  # mkdtemp's 0700 would hide the data from the rest of a group
-        for path in temporary.rglob("*"):
-            if path.is_dir() and not path.is_symlink():
-                _sync(path)
-        _sync(temporary)
+        for path, _, _ in os.walk(temporary):  # folders only, links not followed; files of a label each are not asked
+            _sync(Path(path))
         temporary.replace(out)  # an empty `out` is replaced by rename(2)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)

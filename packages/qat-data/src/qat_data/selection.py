@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from qat_data.errors import DataError, RequestError
-from qat_data.sources import SourceImage, read_text
+from qat_data.sources import Images, SourceImage, read_text
 
 
 def hash_key(data_seed: int, image_id: str) -> str:
@@ -13,7 +13,7 @@ def hash_key(data_seed: int, image_id: str) -> str:
 
 
 def select(
-    images: tuple[SourceImage, ...], how: str, number: int | None, data_seed: int
+    images: Images, how: str, number: int | None, data_seed: int
 ) -> tuple[tuple[SourceImage, ...], str, tuple[str, ...]]:
     """Choose images of one split.
 
@@ -34,9 +34,9 @@ def select(
         raise RequestError(f"at least 1 image is needed, found {number}")
     name = how
     if how == "hash":
-        chosen = sorted(images, key=lambda image: hash_key(data_seed, image.image_id))
+        chosen = sorted(range(len(images)), key=lambda place: hash_key(data_seed, images.names[place][0]))
     elif how == "first":
-        chosen = list(images)
+        chosen = list(range(len(images)))
     elif how.startswith("list:"):
         path = Path(how.removeprefix("list:"))
         name = f"list:{path.name}"
@@ -46,15 +46,16 @@ def select(
     notes: tuple[str, ...] = ()
     if number is not None and number > len(chosen):
         notes = (f"{number} images were asked for, all {len(chosen)} are used",)
-    return tuple(chosen[:number]), name, notes
+    return tuple(images[place] for place in chosen[:number]), name, notes
 
 
-def _listed(images: tuple[SourceImage, ...], path: Path) -> list[SourceImage]:
+def _listed(images: Images, path: Path) -> list[int]:
     try:
         lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
-    known = {image.file_name: image for image in images} | {image.image_id: image for image in images}
+    known = {name: place for place, (_, name) in enumerate(images.names)}
+    known |= {image_id: place for place, (image_id, _) in enumerate(images.names)}
     missing = [line for line in lines if line not in known]
     if missing:
         raise DataError(f"{path}: not among the images: {', '.join(missing[:10])}")

@@ -4,6 +4,7 @@ import attrs
 
 from qat_data.check import Checked, Counts
 from qat_data.evaluation import Evaluation
+from qat_data.labelling import Labelled
 from qat_data.records import Dataset
 
 
@@ -30,10 +31,20 @@ def describe(dataset: Dataset) -> str:
     return "\n".join([*lines, f"{len(dataset.classes)} classes, fingerprint {dataset.fingerprint}"])
 
 
+def describe_labels(labelled: Labelled) -> str:
+    """Counts of both splits, and the folder."""
+    lines = []
+    for name, counts in (("train", labelled.train), ("val", labelled.val)):
+        boxes = f"{counts.boxes} boxes, {counts.images_without_boxes} images without boxes"
+        lines += [f"{name:6} {counts.images} images, {boxes}", *(f"       {note}" for note in counts.notes)]
+    return "\n".join([*lines, f"{len(labelled.classes)} classes, no image was looked at", labelled.path])
+
+
 def describe_check(checked: Checked) -> str:
-    """Counts, then every fault, then the verdict."""
+    """Counts, then every warning and fault, then the verdict."""
     lines = [f"{checked.path} ({checked.format}), {len(checked.classes)} classes"]
     lines += [*_counts("train", checked.train), *_counts("val", checked.val)]
+    lines += [f"warning: {warning}" for warning in checked.warnings]
     lines += [f"fault: {fault}" for fault in checked.faults]
     return "\n".join([*lines, f"{len(checked.faults)} faults" if checked.faults else "no faults"])
 

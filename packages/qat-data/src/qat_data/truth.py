@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from msgspec.structs import astuple
 
 import qat_artifacts
 from qat_data.annotations import check_annotations, decode_annotations
@@ -102,7 +103,7 @@ def _truth(files: tuple[Path, ...], dataset: Dataset | None) -> GroundTruth:
     images: dict[int, list[TruthBox]] = {image.id: [] for image in file.images}
     unusable = 0
     for entry in file.annotations:
-        box = to_truth(entry.category_id, entry.bbox, entry.area, crowd=bool(entry.iscrowd))
+        box = to_truth(entry.category_id, astuple(entry.bbox), entry.area, crowd=bool(entry.iscrowd))
         if box:
             images[entry.image_id].append(box)
         else:
