@@ -4,6 +4,8 @@ Nothing in the five products needs it.
 """
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,10 +29,20 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Public names on their first use: `invoke --list` needs none of them, and they would double its time."""
-    if name in _HOMES:
-        found = getattr(importlib.import_module(f"qat_ladder.{_HOMES[name]}"), name)
-        globals()[name] = found  # also where a module of the same name was bound to it by the import
+class _Package(ModuleType):
+    """Imports a public name from its module when it is first asked for; `invoke --list` needs none."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        self.__dict__[name] = found
         return found
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Importing qat_ladder.compose binds that module to qat_ladder.compose, where the public name is a function.
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -42,7 +42,7 @@ def run(contestant: Contestant, folder: Path) -> Run:
         lines = (complaint.strip() or said.strip()).splitlines()
         raise Failed(f"exit code {code}: {lines[-1] if lines else 'no output'}")
     wall, cpu, peak = map(float, took.split())
-    printed = _printed(said) if contestant.timed == "printed" else {}
+    printed = _printed(said)
     if contestant.timed == "printed":
         try:
             wall = float(printed.pop("seconds"))

@@ -1,0 +1,60 @@
+"""How time grows: with images, and with runs."""
+
+import attrs
+
+from qat_ladder.bench.case import Case, Contestant, Group, Setup, Target
+from qat_ladder.bench.groups.data import FULL, prepared
+from qat_ladder.bench.groups.report import compared, summaries
+from qat_ladder.bench.inputs import annotations, images, sizes
+
+_LINEAR = 1.1  # as an exponent, with a tenth for the machine's unrest
+_ABOUT = (
+    "The exponent is the steepest slope between two neighbouring sizes on logarithmic axes: 1 is linear, and what "
+    "every size costs alike makes it smaller. It is held to 1.1, as single runs differ by some per cent."
+)
+
+
+def _curve(name: str, title: str, lines: dict[str, list[Contestant]], *, rounds: int) -> Case:
+    """A case whose contestants are the points of lines, each on its own bound to be linear."""
+    return Case(
+        name=name,
+        title=title,
+        about=_ABOUT,
+        rounds=rounds,
+        contestants=tuple(one for points in lines.values() for one in points),
+        targets=tuple(Target(contestant=line, of="exponent", at_most=_LINEAR) for line in lines),
+    )
+
+
+def _images(setup: Setup) -> Case:
+    labels, view = "labels of every image", "hashed, probed and linked"
+    out = setup.work / "grown"
+    found: dict[str, list[Contestant]] = {labels: [], view: []}
+    for number in sizes(setup, (1000, 10_000, 40_000, FULL)):
+        one = prepared(f"{labels}: {number}", annotations(setup, number), out, number, "--labels-only")
+        found[labels].append(attrs.evolve(one, line=labels, size=number))
+    for number in sizes(setup, (250, 500, 1000, 2000)):
+        one = prepared(f"{view}: {number}", images(setup, number), out, number)
+        found[view].append(attrs.evolve(one, line=view, size=number))
+    return _curve("images", "Images", found, rounds=2)
+
+
+def _runs(setup: Setup) -> Case:
+    line = "qat-report compare"
+    points = []
+    for number in sizes(setup, (10, 100, 300, 1000)):
+        one = compared(f"{line}: {number}", summaries(setup, number), setup.work / "compared")
+        points.append(attrs.evolve(one, line=line, size=number))
+    return _curve("runs", "Runs", {line: points}, rounds=2)
+
+
+def _cases(setup: Setup) -> list[Case]:
+    return [_images(setup), _runs(setup)]
+
+
+GROUP = Group(
+    name="growth",
+    title="Growth",
+    about="Whole processes on inputs of several sizes.",
+    cases=_cases,
+)
