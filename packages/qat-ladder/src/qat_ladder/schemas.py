@@ -27,6 +27,7 @@ OWNERS = {
     "ladder/plan": "qat_ladder.plan:Plan",
     "ladder/request": "qat_ladder.request:RunRequest",
     "ladder/campaign": "qat_ladder.campaign.file:Campaign",
+    "ladder/benchmark": "qat_ladder.bench.record:Benchmark",
 }
 
 HEADER = {
