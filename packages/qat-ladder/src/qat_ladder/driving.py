@@ -4,6 +4,7 @@ One thread alone forks children and hears them. Threads would be no gain, since 
 danger: a child is told of the death of the thread that started it, not of the process (prctl(2)).
 """
 
+import contextlib
 import select
 import time
 from collections import deque
@@ -114,11 +115,18 @@ def stop(started: Sequence[Started]) -> None:
         deadline = time.monotonic() + _GRACE
         while any(one.poll() is None for one in started) and time.monotonic() < deadline:
             for one in started:
-                one.lines()  # a full pipe would keep it from ending
+                _drain(one)  # a full pipe would keep it from ending
             time.sleep(0.02)
     finally:
         for one in started:
             if one.poll() is None:
                 one.kill()
-            one.lines()
-            one.close()
+            _drain(one)
+            with contextlib.suppress(OSError):
+                one.close()
+
+
+def _drain(started: Started) -> None:
+    """Take in what it wrote; a log that cannot be written, on a full disk, may be why it is stopped."""
+    with contextlib.suppress(OSError):
+        started.lines()

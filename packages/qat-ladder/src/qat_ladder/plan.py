@@ -24,7 +24,6 @@ _FREE = (
     "gate.",
     "executor.",
     "slurm.",
-    "ray.",
     "method.",
     "model.demo_checkpoint",
     "model.trust_checkpoint",

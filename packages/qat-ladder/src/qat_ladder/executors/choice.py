@@ -18,17 +18,9 @@ def open_executor(config: Config, root: Root) -> Executor:
     if name == "local":
         return Here()
     try:
-        made: Executor
-        if name == "slurm":
-            from qat_ladder.executors.slurm import Slurm
-
-            made = Slurm.of(config, root)
-        else:
-            from qat_ladder.executors.ray_cluster import RayCluster
-
-            made = RayCluster.of(config)
-        return made
+        from qat_ladder.executors.slurm import Slurm
     except ModuleNotFoundError as error:
-        if error.name not in ("submitit", "ray"):
+        if error.name != "submitit":
             raise
         raise Unavailable(f"--executor {name} needs {error.name}: pip install 'qat-ladder[{name}]'") from error
+    return Slurm.of(config, root)

@@ -42,7 +42,7 @@ class Process:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             process_group=0,  # its loaders end with it; a terminal's Ctrl-C reaches the ladder alone, which asks it
-            preexec_fn=in_child,  # noqa: PLW1509  # system calls alone, and nothing that starts processes has threads
+            preexec_fn=in_child,  # noqa: PLW1509  # system calls alone, and a ladder has no threads of its own
         )
         assert self._process.stderr is not None
         self._stderr = self._process.stderr
