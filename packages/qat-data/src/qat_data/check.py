@@ -1,6 +1,6 @@
 """Is a prepared folder still what its dataset.json says, and could a source be prepared?"""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +10,7 @@ import qat_artifacts
 from qat_data.coco import CocoLayout, read_coco
 from qat_data.errors import DataError
 from qat_data.health import warnings
+from qat_data.parallel import Progress, on_all_cores
 from qat_data.prepare import Request, choose_both, describe_split, fingerprint, label_texts, split_fingerprint
 from qat_data.records import Dataset, Dropped, LeftOut, Split
 from qat_data.sources import SourceData, label_name, view_name
@@ -49,19 +50,28 @@ class Checked:
     warnings: tuple[str, ...] = ()
 
 
-def _split_faults(folder: Path, name: str, split: Split, names: list[str]) -> list[str]:
+def _image_faults(images: Sequence[tuple[Path, str]]) -> list[str | None]:
+    """What is wrong with each of some images, by its path and the hash it had."""
+    found: list[str | None] = []
+    for image, sha256 in images:
+        if not image.is_file():
+            found.append(f"{image}: missing, or its link points nowhere")
+        # A mended copy differs from the file that was hashed by its last two bytes; it is ours and stays as written.
+        elif image.is_symlink() and qat_artifacts.sha256_file(image) != sha256:
+            found.append(f"{image}: its content changed since the data set was prepared")
+        else:
+            found.append(None)
+    return found
+
+
+def _split_faults(folder: Path, name: str, split: Split, names: list[str], progress: Progress) -> list[str]:
     faults = []
     entries = []
-    for file in split.files:
-        shown = view_name(file.file_name)
-        image = folder / "images" / name / shown
-        label = folder / "labels" / name / label_name(shown)
-        if not image.is_file():
-            faults.append(f"{image}: missing, or its link points nowhere")
-            continue
-        # A mended copy differs from the file that was hashed by its last two bytes; it is ours and stays as written.
-        if image.is_symlink() and qat_artifacts.sha256_file(image) != file.sha256:
-            faults.append(f"{image}: its content changed since the data set was prepared")
+    images = [(folder / "images" / name / view_name(file.file_name), file.sha256) for file in split.files]
+    for file, fault in zip(split.files, on_all_cores(_image_faults, images, name, progress), strict=True):
+        label = folder / "labels" / name / label_name(view_name(file.file_name))
+        if fault:
+            faults.append(fault)
         try:
             entries.append((file.image_id, file.file_name, file.sha256, label.read_text(encoding="utf-8")))
         except OSError as error:
@@ -77,7 +87,7 @@ def _split_faults(folder: Path, name: str, split: Split, names: list[str]) -> li
     return faults
 
 
-def check_prepared(file: Path) -> Checked:
+def check_prepared(file: Path, progress: Progress = lambda _: None) -> Checked:
     """Compare every file of a prepared folder with its dataset.json.
 
     Raises:
@@ -86,17 +96,17 @@ def check_prepared(file: Path) -> Checked:
     """
     dataset = qat_artifacts.read(file, Dataset)
     try:
-        return _compare(file, dataset)
+        return _compare(file, dataset, progress)
     except OSError as error:
         raise DataError(f"{file}: {error.filename!a:.300} cannot be read: {error.strerror}") from error
 
 
-def _compare(file: Path, dataset: Dataset) -> Checked:
+def _compare(file: Path, dataset: Dataset, progress: Progress) -> Checked:
     names = [c.name for c in dataset.classes]
     faults = [
         fault
         for name, split in (("train", dataset.train), ("val", dataset.val))
-        for fault in _split_faults(file.parent, name, split, names)
+        for fault in _split_faults(file.parent, name, split, names, progress)
     ]
     if dataset.fingerprint != fingerprint(dataset.train.fingerprint, dataset.val.fingerprint):
         faults.append(f"{file}: fingerprint does not follow from those of its splits")
@@ -119,7 +129,7 @@ def _compare(file: Path, dataset: Dataset) -> Checked:
     )
 
 
-def check_source(data: SourceData, progress: Callable[[str], None] = lambda _: None) -> Checked:
+def check_source(data: SourceData, progress: Progress = lambda _: None) -> Checked:
     """Check every image of a source as `prepare` would.
 
     Raises:
@@ -142,7 +152,7 @@ def check_source(data: SourceData, progress: Callable[[str], None] = lambda _: N
     )
 
 
-def check_any(path: Path, progress: Callable[[str], None] = lambda _: None) -> Checked:
+def check_any(path: Path, progress: Progress = lambda _: None) -> Checked:
     """Check a prepared folder or its dataset.json, a YOLO data.yaml, or a COCO root.
 
     Raises:
@@ -151,7 +161,7 @@ def check_any(path: Path, progress: Callable[[str], None] = lambda _: None) -> C
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
     if path.is_dir() and (path / "dataset.json").exists():
-        return check_prepared(path / "dataset.json")
+        return check_prepared(path / "dataset.json", progress)
     if path.suffix == ".json":
-        return check_prepared(path)
+        return check_prepared(path, progress)
     return check_source(read_coco(CocoLayout(root=path)) if path.is_dir() else read_yolo(path), progress)

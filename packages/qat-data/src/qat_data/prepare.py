@@ -5,10 +5,8 @@ The user's files are linked, never written: Ultralytics mends JPEGs in place and
 
 import hashlib
 import json
-import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import attrs
@@ -16,14 +14,13 @@ import attrs
 import qat_artifacts
 from qat_data.errors import DataError, RequestError
 from qat_data.images import CheckedImage, Unusable, check_image
+from qat_data.parallel import Progress, on_all_cores
 from qat_data.publish import published_folder
 from qat_data.records import Class, Dataset, Dropped, File, LeftOut, Selection, Split
 from qat_data.selection import select
 from qat_data.sources import SourceData, SourceImage, refuse_repeated, view_name
 from qat_data.truth import write_truth
 from qat_data.view import label_text, link_images, write_data_yaml, write_labels
-
-Progress = Callable[[str], None]
 
 
 @attrs.frozen(kw_only=True)
@@ -50,9 +47,6 @@ class Chosen:
     images: tuple[CheckedImage, ...]
 
 
-_AT_ONCE = 50  # images that a thread is given: a task for each of 118,287 would cost more memory than the labels
-
-
 def _check(images: Sequence[SourceImage]) -> list[CheckedImage | Unusable]:
     found: list[CheckedImage | Unusable] = []
     for image in images:
@@ -66,14 +60,8 @@ def _check(images: Sequence[SourceImage]) -> list[CheckedImage | Unusable]:
 def _check_all(
     images: Sequence[SourceImage], split: str, progress: Progress
 ) -> tuple[list[CheckedImage], list[Unusable]]:
-    """Check images on all cores (reading and hashing release the interpreter); readable ones and complaints."""
-    results: list[CheckedImage | Unusable] = []
-    pieces = [images[start : start + _AT_ONCE] for start in range(0, len(images), _AT_ONCE)]
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for done in pool.map(_check, pieces):
-            results += done
-            if len(results) % 1000 == 0 or len(results) == len(images):
-                progress(f"{split}: {len(results)} of {len(images)} images checked")
+    """Check images; readable ones and complaints."""
+    results = on_all_cores(_check, images, split, progress)
     readable = [result for result in results if isinstance(result, CheckedImage)]
     return readable, [result for result in results if isinstance(result, Unusable)]
 
