@@ -1,6 +1,6 @@
 """Labels alone: the subset that `prepare` would take, for who has no image yet or needs none."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import attrs
@@ -8,8 +8,8 @@ import attrs
 from qat_data.errors import DataError
 from qat_data.prepare import Request, refuse_inside
 from qat_data.publish import published_folder
-from qat_data.selection import select
-from qat_data.sources import SourceData, label_name, refuse_repeated, view_name
+from qat_data.selection import select_places
+from qat_data.sources import Images, SourceData, label_name, refuse_repeated, view_name
 from qat_data.view import label_text, write_data_yaml, write_labels
 
 
@@ -53,17 +53,24 @@ def write_labels_only(
             ("train", data.train, request.train_selection, request.train_images),
             ("val", data.val, request.val_selection, request.val_images),
         ):
-            chosen, _, notes = select(images, how, number, request.data_seed)
-            if not chosen:
+            places, _, notes = select_places(images, how, number, request.data_seed)
+            if not places:
                 raise DataError(f"{split}: no images are listed in {data.root}")
-            refuse_repeated([label_name(view_name(i.file_name)) for i in chosen], f"{split} label name", data.root)
-            write_labels(folder, split, chosen, map(label_text, chosen))
+            names = [images.names[place][1] for place in places]
+            refuse_repeated([label_name(view_name(name)) for name in names], f"{split} label name", data.root)
+            boxes: list[int] = []
+            write_labels(folder, split, names, _texts(images, places, boxes))
             counts[split] = LabelCounts(
-                images=len(chosen),
-                boxes=sum(len(image.labels) for image in chosen),
-                images_without_boxes=sum(not image.labels for image in chosen),
-                notes=notes,
+                images=len(places), boxes=sum(boxes), images_without_boxes=boxes.count(0), notes=notes
             )
-            progress(f"{split}: labels of {len(chosen)} images written")
+            progress(f"{split}: labels of {len(places)} images written")
         write_data_yaml(folder, data.classes)
     return Labelled(path=str(out), classes=tuple(c.name for c in data.classes), **counts)
+
+
+def _texts(images: Images, places: Iterable[int], boxes: list[int]) -> Iterator[str]:
+    """Label files of some images, made one by one; `boxes` grows by the number in each."""
+    for place in places:
+        image = images[place]
+        boxes.append(len(image.labels))
+        yield label_text(image)

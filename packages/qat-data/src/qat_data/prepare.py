@@ -196,7 +196,7 @@ def prepare(data: SourceData, out: Path, request: Request, progress: Progress = 
         for chosen in (train, val):
             texts = label_texts(chosen)
             splits[chosen.name] = describe_split(chosen, data.classes, texts)
-            write_labels(folder, chosen.name, [checked.image for checked in chosen.images], texts)
+            write_labels(folder, chosen.name, [checked.image.file_name for checked in chosen.images], texts)
             link_images(folder, chosen.name, chosen.images, out)
         write_data_yaml(folder, data.classes)
         record = Dataset(

@@ -15,7 +15,15 @@ def hash_key(data_seed: int, image_id: str) -> str:
 def select(
     images: Images, how: str, number: int | None, data_seed: int
 ) -> tuple[tuple[SourceImage, ...], str, tuple[str, ...]]:
-    """Choose images of one split.
+    """The images of one split that `select_places` chooses; else as that does."""
+    places, name, notes = select_places(images, how, number, data_seed)
+    return tuple(images[place] for place in places), name, notes
+
+
+def select_places(
+    images: Images, how: str, number: int | None, data_seed: int
+) -> tuple[list[int], str, tuple[str, ...]]:
+    """Choose images of one split, none of which is made.
 
     Args:
         images: all of them, in the order of their ids.
@@ -24,7 +32,7 @@ def select(
         data_seed: seed of the hash order.
 
     Returns:
-        Images in selection order; the selection as dataset.json states it; notes for people.
+        Their places in selection order; the selection as dataset.json states it; notes for people.
 
     Raises:
         RequestError: unknown `how`, or a number below 1.
@@ -46,7 +54,7 @@ def select(
     notes: tuple[str, ...] = ()
     if number is not None and number > len(chosen):
         notes = (f"{number} images were asked for, all {len(chosen)} are used",)
-    return tuple(images[place] for place in chosen[:number]), name, notes
+    return chosen[:number], name, notes
 
 
 def _listed(images: Images, path: Path) -> list[int]:

@@ -4,7 +4,9 @@ Labels are not synced one by one: dataset.json, which is written last and synced
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import yaml
@@ -13,25 +15,40 @@ from qat_data.images import CheckedImage
 from qat_data.records import Class
 from qat_data.sources import SourceImage, label_name, view_name
 
+_AT_ONCE = 200  # files that the thread is given
+
 
 def label_text(image: SourceImage) -> str:
     """The YOLO label file of an image."""
     return "".join(label.line() + "\n" for label in image.labels)
 
 
-def write_labels(folder: Path, split: str, images: Sequence[SourceImage], texts: Iterable[str]) -> None:
-    """Write labels/SPLIT with a file for each image, and the list SPLIT.txt."""
+def write_labels(folder: Path, split: str, file_names: Iterable[str], texts: Iterable[str]) -> None:
+    """Write labels/SPLIT with a file for each image, and the list SPLIT.txt.
+
+    Files are written by a thread, as most of that time is the system's, while `texts` are made here.
+    """
     labels = folder / "labels" / split
     labels.mkdir(parents=True)
-    names = [view_name(image.file_name) for image in images]
+    names = [view_name(name) for name in file_names]
     handle = os.open(labels, os.O_RDONLY)
     try:
-        for name, text in zip(names, texts, strict=True):
-            _write_new(label_name(name), text.encode(), handle)
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            rest, pending = iter(texts), []
+            for start in range(0, len(names), _AT_ONCE):
+                some = names[start : start + _AT_ONCE]
+                pending.append(pool.submit(_write_some, some, list(islice(rest, len(some))), handle))
+            for one in pending:
+                one.result()
     finally:
         os.close(handle)
     lines = "".join(f"./images/{split}/{name}\n" for name in names)
     (folder / f"{split}.txt").write_text(lines, encoding="utf-8")
+
+
+def _write_some(names: list[str], texts: list[str], folder: int) -> None:
+    for name, text in zip(names, texts, strict=True):
+        _write_new(label_name(name), text.encode(), folder)
 
 
 def _write_new(name: str, data: bytes, folder: int) -> None:
