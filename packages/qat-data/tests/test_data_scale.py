@@ -1,5 +1,7 @@
 """Large files: only what was chosen is made, labels alone need no image, and files of COCO's shape are drawn."""
 
+import contextlib
+import gc
 import json
 import shutil
 
@@ -210,3 +212,17 @@ def test_yolo_data_is_labelled_alone_too(coco, tmp_path):
     source = read_yolo(tmp_path / "view" / "data.yaml")
     labelled = write_labels_only(source, tmp_path / "out", Request(train_selection="first"))
     assert (labelled.train.boxes, labelled.val.boxes) == (8, 3)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_reading_leaves_the_garbage_collector_as_it_was(coco, whole):
+    if not whole:
+        (coco.path / "annotations" / "instances_val2017.json").write_text("{")
+    try:
+        for wanted in (False, True):
+            (gc.enable if wanted else gc.disable)()
+            with contextlib.nullcontext() if whole else pytest.raises(DataError, match="instances_val2017"):
+                read_coco(CocoLayout(root=coco.path))
+            assert gc.isenabled() is wanted
+    finally:
+        gc.enable()

@@ -1,6 +1,8 @@
 """A COCO2017-layout root: both annotation files as classes and images with their labels."""
 
-from collections.abc import Iterable
+import gc
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
@@ -104,6 +106,26 @@ def read_coco(layout: CocoLayout) -> SourceData:
         DataError: a file is missing or malformed, an id is repeated, an annotation names no image or no category, a
             file name leaves its folder, or the two files list different categories.
     """
+    with _uncollected():
+        return _read_both(layout)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the garbage collector, which would walk through a million records of a file again and again.
+
+    They hold no cycle, and whatever else is made meanwhile is found by the next collection.
+    """
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
+def _read_both(layout: CocoLayout) -> SourceData:
     root = layout.root
     train, val = (_read(root / name) for name in (layout.train_json, layout.val_json))
     classes = _classes(layout, train, val)
