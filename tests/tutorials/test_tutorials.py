@@ -12,7 +12,7 @@ from .run_page import NotInstalled, PageError, blocks, run
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "tutorials"
-PRODUCTS = ("qat-data", "qat-gate", "qat-report")
+PRODUCTS = ("qat-data", "qat-gate", "qat-qc", "qat-report", "qat-train")
 TRAINING = ("qat-qc", "qat-train")  # import torch, and train for a while
 
 
