@@ -1,0 +1,132 @@
+"""What quantization adds to a training step on this machine, ours and the peers', and what watching it adds."""
+
+from pathlib import Path
+
+from qat_ladder.bench import trainers
+from qat_ladder.bench.case import Case, Contestant, Group, Setup, Target, python
+from qat_ladder.bench.inputs import made_once
+from qat_ladder.launch import call
+
+_IMGSZ, _BATCH, _STEPS = 160, 16, 6  # with two steps of warm-up, COCO128's 128 images once
+_OVERHEAD, _WATCHING = 1.04, 0.03
+_PEERS = {  # name: quantizer, learned, module
+    "torch.ao": ("torch-ao", False, "torch"),
+    "ModelOpt": ("modelopt", False, "modelopt"),
+    "Brevitas": ("brevitas", False, "brevitas"),
+    "Brevitas, learned scales": ("brevitas", True, "brevitas"),
+}
+
+
+def _spec(folder: Path, name: str, dataset: Path, checkpoint: Path, quantization: str, *, ema: bool) -> Path:
+    path = folder / f"{name}.toml"
+    path.write_text(
+        f"""\
+[run]
+run_id = "bench/seed0"
+trajectory_id = "bench/seed0"
+seed = 0
+series = ["raw"]
+
+[model]
+variant = "yolo10n"
+checkpoint = '{checkpoint}'
+
+[data]
+dataset = '{dataset / "dataset.json"}'
+
+[training]
+epochs = 1
+imgsz = {_IMGSZ}
+batch = {_BATCH}
+lr0 = 1e-4
+lrf = 0.1
+device = "cpu"
+
+[ema]
+enabled = {str(ema).lower()}
+
+[quantization]
+init = "max"
+{quantization}
+""",
+        encoding="utf-8",
+    )
+    return path
+
+
+def _cases(setup: Setup) -> list[Case]:
+    real = setup.data
+    checkpoint = real / "checkpoints" / "yolov10n-coco.pt" if real else None
+    missing = "" if checkpoint and checkpoint.is_file() else "needs $QAT_TEST_DATA with COCO128 and its checkpoint"
+    folder = setup.work / "training"
+    folder.mkdir(exist_ok=True)
+    dataset = setup.work / "coco128-prepared"
+    if real and not missing:
+        root = real / "data" / "coco128"
+        made_once(dataset, lambda out: call("qat-data", "prepare", "--coco-root", root, "--out", out))
+
+    def one(
+        name: str, program: str, quantization: str, *needs: str, ema: bool = False, steps: int = _STEPS
+    ) -> Contestant:
+        slug = "".join(c if c.isalnum() else "-" for c in f"{name}-{'ema' if ema else 'raw'}")
+        spec = _spec(folder, slug, dataset, checkpoint or Path(), quantization, ema=ema)
+        return Contestant(
+            name=name, command=python("-c", program, spec, str(steps)), timed="printed", needs=needs, missing=missing
+        )
+
+    float_step = one("FP32", trainers.STEP, "bits = 32")
+    return [
+        Case(
+            name="step",
+            title="One training step, 4-bit weights over floating point",
+            about=f"YOLOv10n, {_IMGSZ} px, batch {_BATCH}, fp32 on the CPU: the median of {_STEPS} steps of COCO128 "
+            "as a run makes them: loading, loss, optimizer and the tracker of oscillations included, no average. The "
+            "floor of the quantizer's own work is six passes over 2.8 million weights, four of them forward, at 22 MB "
+            "read and written each. What was tried: one flat buffer for all layers, slower on a CPU, where a layer "
+            "fits the cache and 11 MB do not; a mask of booleans for the clipped weights, five times the time of "
+            "hardtanh's gradient, which needs none; ModelOpt's quantizer and layer called for each weight, 1 to 2 % "
+            "of the step in Python. So `qat_train.weight_pass` computes all layers in one node of the graph, bit-equal "
+            "to the layers one by one.",
+            reference="FP32",
+            rounds=3,
+            contestants=(
+                float_step,
+                one("qat-train", trainers.STEP, "bits = 4"),
+                one("qat-train, learned scales", trainers.STEP, "bits = 4\nlearned = true"),
+                *(
+                    one(name, trainers.STEP, f'bits = 4\nquantizer = "{key}"\nlearned = {str(learned).lower()}', module)
+                    for name, (key, learned, module) in _PEERS.items()
+                ),
+            ),
+            targets=tuple(
+                Target(contestant=name, to="FP32", at_most=_OVERHEAD)
+                for name in ("qat-train", "qat-train, learned scales")
+            ),
+        ),
+        Case(
+            name="watching",
+            title="Average and tracker of oscillations",
+            about="Both together, once a step, as a part of the same step in floating point. The average is one pass "
+            "over all weights; the tracker quantizes them once, with learned scales twice, and keeps what it counts in "
+            "int8.",
+            reference="FP32",
+            rounds=3,
+            contestants=(
+                float_step,
+                one("fixed scales", trainers.WATCH, "bits = 4", ema=True, steps=20),
+                one("learned scales", trainers.WATCH, "bits = 4\nlearned = true", ema=True, steps=20),
+            ),
+            targets=tuple(
+                Target(contestant=name, to="FP32", at_most=_WATCHING) for name in ("fixed scales", "learned scales")
+            ),
+        ),
+    ]
+
+
+GROUP = Group(
+    name="training",
+    title="Training",
+    about="On a GPU, and at 640 px, nothing was measured. Not measured either: an epoch of Quantization Correction "
+    "beside one of training, and a whole ladder beside bare Ultralytics.",
+    cases=_cases,
+)
