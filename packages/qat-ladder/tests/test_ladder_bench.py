@@ -278,6 +278,12 @@ def test_differing_results_are_on_the_page():
     assert "- ap differs: a: a; b: b\n" in render([empty("data")], {"data": benchmark(found)})
 
 
+def test_what_a_command_says_beside_its_time_is_listed():
+    runs = [Run(seconds=1, cpu=1, peak_mb=1, printed={"ap": "0.5", "references": n}) for n in ("9 s", "2 s")]
+    found = comparison(Result(name="ours", command=("x",), runs=runs), equal=("ap",))
+    assert "- ours, its last round: references 2 s\n" in render([empty("data")], {"data": benchmark(found)})
+
+
 def test_flags_are_checked():
     assert (parse_part("0.05"), parse_rounds("3"), parse_rounds("")) == (0.05, 3, None)
     for text in ("0", "1.5", "nan", "much"):

@@ -137,5 +137,9 @@ def _notes(comparison: Comparison) -> list[str]:
         notes.append(f"{name}: {value}, at most {bound}: {met}")
     if comparison.equal:
         notes += differing(comparison) or [f"the same for all: {', '.join(comparison.equal)}"]
+    for result in comparison.results:
+        printed = result.runs[-1].printed if result.runs else {}
+        if said := [f"{name} {value}" for name, value in printed.items() if name not in comparison.equal]:
+            notes.append(f"{result.name}, its last round: {', '.join(said)}")
     notes += [f"{r.name}: not measured: {r.absent}" for r in comparison.results if r.absent]
     return notes + [f"{r.name}: failed: {r.failed}" for r in comparison.results if r.failed]

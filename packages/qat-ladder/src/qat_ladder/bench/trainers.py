@@ -48,3 +48,71 @@ with quiet_stdout():
         seconds.append(time.perf_counter() - started)
 print(json.dumps({"seconds": statistics.median(seconds[2:]), "layers": len(tracker.layers)}))
 """
+
+# An epoch of training, its evaluations left out: steps times their median.
+EPOCH = STEP.replace(
+    '"seconds": pace.step_seconds', '"seconds": pace.step_seconds * -(-pace.train_images // pace.batch)'
+)
+
+# An epoch of Quantization Correction of a finished run, the evaluations around it left out.
+CORRECT = """\
+import json, sys, tempfile
+from pathlib import Path
+from qat_train.environment import quiet_stdout
+with quiet_stdout(), tempfile.TemporaryDirectory() as out:
+    from qat_qc.running import correct, load_task
+    spent = []
+    task = load_task(Path(sys.argv[1]), "ema")
+    record = correct(task, Path(out), weights="ema", report=lambda progress: spent.append(progress.seconds))
+print(json.dumps({"seconds": spent[-1], "steps": record.steps}))
+"""
+
+# A whole ladder; what bare training has no counterpart of is taken from its records, subtracted, and printed.
+LADDER = """\
+import json, shutil, subprocess, sys, time
+from pathlib import Path
+project, root, checkpoint, coco_root, epochs, imgsz = sys.argv[1:]
+folder = Path(root)
+shutil.rmtree(folder, ignore_errors=True)
+flags = {"seeds": "0,1", "methods": "baseline,ema,ema+qc", "profile": "full", "device": "cpu"}
+flags |= {"coco-root": coco_root, "checkpoint": checkpoint, "root": root}
+command = [sys.executable, "-m", "invoke", "--search-root", project, "ladder.n"]
+command += [f"--{name}={value}" for name, value in flags.items()]
+command += [f"--set=training.{key}" for key in (f"epochs={epochs}", f"imgsz={imgsz}", "lr0=1e-4", "warmup_epochs=0.0")]
+began = time.perf_counter()
+subprocess.run(command, check=True, stdout=sys.stderr)
+whole = time.perf_counter() - began
+runs = [json.loads(path.read_bytes()) for path in folder.glob("trajectories/*/*/*/run.json")]
+lines = [json.loads(line) for path in folder.glob("trajectories/*/*/*/metrics.jsonl") for line in path.open()]
+corrected = [json.loads(path.read_bytes()) for path in folder.glob("trajectories/*/*/*/qc/*/qc.json")]
+assert len(runs) == len(corrected) == 2, "two runs give all six rows"
+more = {
+    "validations of the average": sum(line["ema"]["seconds"] for line in lines),
+    "corrections, evaluated before and after": sum(one["seconds"] + one["after"]["seconds"] for one in corrected),
+    "references, once": sum(runs[0]["references"][name]["seconds"] for name in ("fp32", "ptq")),
+}
+shown = {name: f"{value:.1f} s" for name, value in ({"whole": whole} | more).items()}
+print(json.dumps({"seconds": whole - sum(more.values())} | shown))
+"""
+
+# Ultralytics' own training of the same two runs, on all cores as ours.
+BARE = """\
+import json, os, sys, tempfile, time
+began = time.perf_counter()
+data, checkpoint, epochs, imgsz = sys.argv[1:]
+cores = len(os.sched_getaffinity(0))
+os.environ |= {"OMP_NUM_THREADS": str(cores), "YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false"}
+with tempfile.TemporaryDirectory() as folder:
+    os.environ["YOLO_CONFIG_DIR"] = folder
+    import torch
+    from ultralytics import YOLO
+    for seed in (0, 1):
+        model = YOLO(checkpoint)
+        model.add_callback("on_train_start", lambda _: torch.set_num_threads(cores))
+        model.train(
+            data=data, epochs=int(epochs), imgsz=int(imgsz), batch=16, nbs=16, lr0=1e-4, lrf=0.1, optimizer="AdamW",
+            weight_decay=5e-4, warmup_epochs=0.0, mosaic=0.0, close_mosaic=0, workers=0, amp=False, device="cpu",
+            seed=seed, plots=False, verbose=False, project=folder, name=f"seed{seed}",
+        )
+print(json.dumps({"seconds": time.perf_counter() - began}))
+"""
