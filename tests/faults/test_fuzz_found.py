@@ -5,7 +5,7 @@ import json
 import pytest
 
 import qat_artifacts
-from qat_data.annotations import decode_annotations
+from qat_data.annotations import check_annotations, decode_annotations
 from qat_data.check import check_prepared
 from qat_data.errors import DataError
 from qat_data.records import Annotations
@@ -128,3 +128,11 @@ def test_a_prepared_folder_that_names_no_possible_file_is_refused(tmp_path):
     file.write_text(json.dumps(content))
     with pytest.raises(DataError, match=r"dataset\.json: '.*x+.* cannot be read: File name too long"):
         check_prepared(file)
+
+
+@pytest.mark.parametrize("side", [0, 2**31, 10**400])
+def test_an_image_wider_than_any_format_can_state_is_refused(side):
+    image = {"id": 1, "file_name": "1.jpg", "width": side, "height": 58}
+    content = {"images": [image], "annotations": [], "categories": [{"id": 1, "name": "cat"}]}
+    with pytest.raises(DataError, match=rf"hostile\.json: image 1: width {side}, height 58"):
+        check_annotations(decode_annotations(json.dumps(content).encode(), "hostile.json"), "hostile.json")

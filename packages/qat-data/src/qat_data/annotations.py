@@ -12,6 +12,8 @@ import msgspec
 from qat_data.errors import DataError
 from qat_data.sources import check_file_name, refuse_repeated
 
+_LARGEST = 2**31 - 1  # pixels of a side that any image format can state; more is no number that a float can hold
+
 
 class ImageEntry(msgspec.Struct, gc=False):
     """One entry of `images`; width and height in pixels."""
@@ -100,7 +102,7 @@ def check_annotations(file: AnnotationFile, where: str) -> None:
     refuse_repeated([a.id for a in file.annotations if a.id is not None], "annotation id", where)
     for image in file.images:
         check_file_name(image.file_name, where)
-        if image.width < 1 or image.height < 1:
+        if not (1 <= image.width <= _LARGEST and 1 <= image.height <= _LARGEST):
             raise DataError(f"{where}: image {image.id}: width {image.width}, height {image.height}")
     images, categories = {i.id for i in file.images}, {c.id for c in file.categories}
     if {a.image_id for a in file.annotations} <= images and {a.category_id for a in file.annotations} <= categories:
