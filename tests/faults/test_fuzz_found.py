@@ -8,7 +8,7 @@ import qat_artifacts
 from qat_data.annotations import check_annotations, decode_annotations
 from qat_data.check import check_prepared
 from qat_data.errors import DataError
-from qat_data.records import Annotations
+from qat_data.records import Annotations, File
 from qat_data.yolo import read_yolo
 from qat_gate.errors import PolicyError
 from qat_gate.policy import read_policy
@@ -112,6 +112,17 @@ def test_a_name_beside_an_artifact_stays_beside_it(kind, name):
         value = {"file": name, "sha256": "0" * 64, "objects": 1, "crowds": 0}
     with pytest.raises(qat_artifacts.InvalidArtifact, match=r"metrics|file"):
         qat_artifacts.structure(value, kind, source="run.json")
+
+
+@pytest.mark.parametrize("name", ["", ".", "a\0b"])
+def test_an_image_without_a_name_is_refused(name):
+    entry = {"image_id": "1", "file_name": name, "sha256": "0" * 64, "width": 9, "height": 9, "boxes": 0}
+    with pytest.raises(qat_artifacts.InvalidArtifact, match="is no name of a file"):
+        qat_artifacts.structure(entry, File, source="dataset.json")
+    image = {"id": 1, "file_name": name, "width": 9, "height": 9}
+    content = {"images": [image], "annotations": [], "categories": [{"id": 1, "name": "cat"}]}
+    with pytest.raises(DataError, match=r"file_name '.*' (leaves the image folder|holds a control character)"):
+        check_annotations(decode_annotations(json.dumps(content).encode(), "instances.json"), "instances.json")
 
 
 def test_a_prepared_folder_that_names_no_possible_file_is_refused(tmp_path):

@@ -12,7 +12,7 @@ def _inside(instance: object, attribute: "attrs.Attribute[str]", value: str) -> 
     """A file of the prepared folder: what is read of it, or hashed, is never a file elsewhere."""
     parts = value.split("/")
     # Printable comes first: what is not may have no bytes at all. File systems take 255 of them.
-    wrong = value.startswith("/") or ".." in parts or not value.isprintable()
+    wrong = value in ("", ".") or value.startswith("/") or ".." in parts or not value.isprintable()
     if wrong or any(len(part.encode()) > 255 for part in parts):
         raise ValueError(f"{attribute.name} {value!r} is no file in the folder of dataset.json")
 
@@ -69,12 +69,18 @@ class LeftOut:
     too_small: int = attrs.field(default=0, validator=_count)
 
 
+def _file(instance: object, attribute: "attrs.Attribute[str]", value: str) -> None:
+    """The name of an image; whatever it says, it is looked for under its `view_name` in the prepared folder."""
+    if value in ("", ".") or not value.isprintable():
+        raise ValueError(f"{attribute.name} {value!r} is no name of a file")
+
+
 @attrs.frozen(kw_only=True)
 class File:
     """One image of a split. `image_id` is the COCO id as text, or the file name of a YOLO data set."""
 
     image_id: str
-    file_name: str
+    file_name: str = attrs.field(validator=_file)
     sha256: str
     width: int = attrs.field(validator=validators.ge(1))
     height: int = attrs.field(validator=validators.ge(1))

@@ -103,7 +103,7 @@ def check_file_name(file_name: str, where: str) -> None:
         DataError: naming file and name.
     """
     up = ".." in file_name and ".." in file_name.split("/")
-    if not file_name or file_name.startswith("/") or up or "\\" in file_name:
+    if file_name in ("", ".") or file_name.startswith("/") or up or "\\" in file_name:
         raise DataError(f"{where}: file_name {file_name!r} leaves the image folder")
     if not file_name.isprintable():
         raise DataError(f"{where}: file_name {file_name!r} holds a control character")
