@@ -50,8 +50,8 @@ def prepare_environment(threads: int = 0) -> int:
 def _keep_freed_memory() -> None:
     """Let glibc reuse the memory of freed tensors instead of giving it back to the kernel after each operation.
 
-    Every activation of a training step above 128 KiB is else mapped anew, and its pages are cleared one by one: a tenth
-    of a step on a CPU. Values that the user has set in the environment stand, and other C libraries have no such call.
+    Every activation of a training step above 128 KiB is else mapped anew, and its pages are cleared one by one. Values
+    that the user has set in the environment stand, and other C libraries have no such call.
     """
     if any(name.startswith("MALLOC_") for name in os.environ):
         return

@@ -81,7 +81,7 @@ def weight_gradient(grad: Tensor, ratio: Tensor, bits: int) -> Tensor:
     """∂L/∂w from ∂L/∂ŵ: straight through, with clip mask, ∂ŵ/∂w = 1[-2^(b-1) <= v <= 2^(b-1)-1].
 
     Without the mask clipped weights keep drifting outward (hustzxd/LSQuantization#1: 60 % instead of 70 % top-1).
-    One kernel, which needs no mask in memory; multiplying with a mask of booleans takes five times as long on a CPU.
+    One kernel, which needs no mask in memory; a mask of booleans would be converted weight by weight.
     """
     result: Tensor = torch.ops.aten.hardtanh_backward(grad, ratio, *_just_outside(bits))
     return result

@@ -101,11 +101,10 @@ def _cases(setup: Setup) -> list[Case]:
             about=f"YOLOv10n, {_IMGSZ} px, batch {_BATCH}, fp32 on the CPU: the median of {_STEPS} steps of COCO128 "
             "as a run makes them: loading, loss, optimizer and the tracker of oscillations included, no average. The "
             "floor of the quantizer's own work is six passes over 2.8 million weights, four of them forward, at 22 MB "
-            "read and written each. What was tried: one flat buffer for all layers, slower on a CPU, where a layer "
-            "fits the cache and 11 MB do not; a mask of booleans for the clipped weights, five times the time of "
-            "hardtanh's gradient, which needs none; ModelOpt's quantizer and layer called for each weight, 1 to 2 % "
-            "of the step in Python. So `qat_train.weight_pass` computes all layers in one node of the graph, bit-equal "
-            "to the layers one by one.",
+            "read and written each. What was tried and left: one flat buffer for all layers, since a layer fits the "
+            "cache of a CPU and 11 MB do not; a mask of booleans for the clipped weights, since hardtanh's gradient "
+            "needs none; ModelOpt's quantizer and layer called for each weight, which is Python. "
+            "`qat_train.weight_pass` computes all layers in one node of the graph, bit-equal to the layers one by one.",
             reference="FP32",
             rounds=3,
             contestants=(
