@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 Resume = Literal["auto", "never", "must"]
 Report = Callable[[EpochRecord, int], None]
+_IDENTITY = "spec.sha256"  # in a run's folder: of what the run is
 
 
 def execute(
@@ -62,14 +63,19 @@ def execute(
         OSError: a file cannot be written; what was written before stands, and the same call again goes on.
         Diverged: the run's own result; run.json is completed and holds the events that show it.
     """
+    identity = spec_identity(spec, pretrain=pretrain)
+    # Looked at before the lock, which writes: a finished run may lie in an archive.
+    if resume != "never" and (done := _finished(out, identity)) is not None:
+        return done
     out.mkdir(parents=True, exist_ok=True)
     with sole_trainer(out):
-        return _execute(spec, out, resume=resume, threads=threads, pretrain=pretrain, report=report)
+        return _execute(spec, out, identity, resume=resume, threads=threads, pretrain=pretrain, report=report)
 
 
-def _execute(spec: RunSpec, out: Path, *, resume: Resume, threads: int, pretrain: bool, report: Report) -> Run:
+def _execute(
+    spec: RunSpec, out: Path, identity: str, *, resume: Resume, threads: int, pretrain: bool, report: Report
+) -> Run:
     """`execute`, in a folder that nobody else writes into."""
-    identity = spec_identity(spec, pretrain=pretrain)
     if (done := _previous(out, identity, resume)) is not None:
         return done
     prepared = prepare(spec, folder=out / "ultralytics", threads=threads, pretrain=pretrain)
@@ -204,28 +210,45 @@ def _previous(out: Path, identity: str, resume: Resume) -> Run | None:
     Raises:
         Diverged: it ended so, as the call that trained it said.
     """
-    marker = out / "spec.sha256"
     if resume == "never":
-        for name in ("run.json", "metrics.jsonl", "spec.sha256", "model.pt"):
+        for name in ("run.json", "metrics.jsonl", _IDENTITY, "model.pt"):
             (out / name).unlink(missing_ok=True)
         for name in ("state", "checkpoint", "ultralytics"):
             shutil.rmtree(out / name, ignore_errors=True)
-    known = marker.read_text(encoding="utf-8").strip() if marker.exists() else None
+    known = _identity_of(out)
     if known is not None and known != identity:
         raise SpecError(
             f"{out} holds a run of another specification; give another folder, or --resume never to start over"
         )
-    if known == identity and (out / "run.json").exists():
-        run = qat_artifacts.read(out / "run.json", Run)
-        if run.status == "completed":
-            logger.info("%s is completed already", run.run_id)
-            if run.error is not None:
-                raise Diverged(run.error)
-            return run
+    if (done := _finished(out, identity)) is not None:
+        return done
     if resume == "must" and load_state(out / "state") is None:
         raise SpecError(f"{out}: nothing to resume; use --resume auto to start")
-    qat_artifacts.write_text(marker, identity + "\n")
+    qat_artifacts.write_text(out / _IDENTITY, identity + "\n")
     return None
+
+
+def _identity_of(out: Path) -> str | None:
+    """Of the run in a folder; None where there is none."""
+    marker = out / _IDENTITY
+    return marker.read_text(encoding="utf-8").strip() if marker.exists() else None
+
+
+def _finished(out: Path, identity: str) -> Run | None:
+    """The completed run of this specification in `out`, if it is there; nothing is written.
+
+    Raises:
+        Diverged: it ended so, as the call that trained it said.
+    """
+    if _identity_of(out) != identity or not (out / "run.json").exists():
+        return None
+    run = qat_artifacts.read(out / "run.json", Run)
+    if run.status != "completed":
+        return None
+    logger.info("%s is completed already", run.run_id)
+    if run.error is not None:
+        raise Diverged(run.error)
+    return run
 
 
 def _record(prepared: Prepared, threads: int) -> Run:
