@@ -12,7 +12,7 @@ from qat_report.wording import shorten, visible
 
 NAMES = [
     "a|b", "`code`", "two\nlines", "<b>bold</b>", "x" * 5000, "$x^2$", "\\|", "**", "~~a~~", "[a](b)", "&lt;",
-    "---", "\u202eabc", "\x00", "", " | ", "_a_", "# a", "\\", "a\\",
+    "---", "\u202eabc", "\x00", "", " | ", "_a_", "__0__", "a__b_", "# a", "\\", "a\\",
 ]  # fmt: skip
 
 

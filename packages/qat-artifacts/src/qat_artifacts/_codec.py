@@ -1,7 +1,6 @@
 """Artifacts on disk. The header is checked before any field of the body is looked at."""
 
 import contextlib
-import importlib.metadata
 import json
 import math
 import os
@@ -119,6 +118,8 @@ def write(path: Path, record: Record, *, created_by: str | None = None, inputs: 
     `created_by` defaults to the distribution before the slash of the schema and its installed version.
     The record is checked as a reader would check it: what cannot be read again is never written.
     """
+    import importlib.metadata  # here: a command that writes nothing starts without it
+
     name = record.SCHEMA.partition("/")[0]
     header = Header(
         schema=record.SCHEMA,

@@ -106,7 +106,7 @@ def _across(groups: Sequence[Sequence[Entry]]) -> list[str]:
     first = usable[0]
     notes = []
     for other in usable[1:]:
-        found = comparable.differences_across(comparable.settings(other.summary), comparable.settings(first.summary))
+        found = comparable.differences_across(other.settings, first.settings)
         if found:
             texts = "; ".join(map(str, found))
             notes.append(f"{other.variant} and {first.variant} are not comparable with each other: {texts}")

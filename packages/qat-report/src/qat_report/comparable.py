@@ -104,6 +104,8 @@ def differences(
     found: Settings, expected: Settings, keys: Collection[str] = REPETITION, *, exempt: Collection[str] = ()
 ) -> tuple[Difference, ...]:
     """Keys of `keys`, or below them, in which two runs differ; keys at or below `exempt` are left out."""
+    if found == expected:
+        return ()
     names = sorted(name for name in found.keys() | expected.keys() if _below(name, keys) and not _below(name, exempt))
     return tuple(
         Difference(key=name, found=found.get(name), expected=expected.get(name))

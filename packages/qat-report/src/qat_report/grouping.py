@@ -11,11 +11,17 @@ from qat_report.summary import VARIANTS, RunSummary
 
 @attrs.frozen(kw_only=True)
 class Entry:
-    """A summary with its place (`path`, relative to the report) and how it differs from the runs it is set beside."""
+    """A summary with its place (`path`, relative to the report) and how it differs from the runs it is set beside.
+
+    `settings` are what comparability looks at, derived from the summary; once, a report asks for them many times.
+    """
 
     summary: RunSummary
     path: str
     differences: tuple[comparable.Difference, ...] = ()
+    settings: comparable.Settings = attrs.field(
+        default=attrs.Factory(lambda self: comparable.settings(self.summary), takes_self=True), eq=False, repr=False
+    )
 
     @property
     def method(self) -> str:
@@ -56,19 +62,18 @@ def flag(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def _compare(entry: Entry, common: comparable.Settings, exempt: Sequence[str] = ()) -> Entry:
-    found = comparable.differences(comparable.settings(entry.summary), common, exempt=exempt)
+    found = comparable.differences(entry.settings, common, exempt=exempt)
     return attrs.evolve(entry, differences=found)
 
 
 def _most_common(entries: Sequence[Entry]) -> comparable.Settings:
     groups: list[tuple[comparable.Settings, list[Entry]]] = []
     for entry in sorted(entries, key=lambda e: (e.seed, e.summary.run_id)):
-        settings = comparable.settings(entry.summary)
         for known, members in groups:
-            if not comparable.differences(settings, known):
+            if not comparable.differences(entry.settings, known):
                 members.append(entry)
                 break
         else:
-            groups.append((settings, [entry]))
+            groups.append((entry.settings, [entry]))
     # `max` keeps the first of equals, and groups stand in the order of their lowest seed.
     return max(groups, key=lambda group: len({entry.summary.trajectory_id for entry in group[1]}))[0]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from qat_report.tables import Table
 from qat_report.wording import shorten, visible
 
-_MARKUP = re.compile(r"([\\`*\[\]|~$]|(?<!\w)_|_(?!\w)|^(?=#|[-+] |---))")
+_MARKUP = re.compile(r"([\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])|^(?=#|[-+] |---))")
 
 
 def escape(text: str) -> str:

@@ -11,7 +11,7 @@ from qat_report.tables import Table
 
 def settings_table(entries: Sequence[Entry]) -> Table:
     """The settings that each variant's comparable runs share."""
-    first = {e.variant: comparable.settings(e.summary) for e in reversed(entries) if not e.differences}
+    first = {e.variant: e.settings for e in reversed(entries) if not e.differences}
     variants = sorted(first, key=[e.variant for e in entries].index)
     keys = dict.fromkeys(key for variant in variants for key in first[variant])
     rows = [(key, *(comparable.shorten(first[variant].get(key)) for variant in variants)) for key in keys]

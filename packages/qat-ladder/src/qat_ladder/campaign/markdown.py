@@ -33,8 +33,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, marked: str 
 
 def escape(text: str) -> str:
     """Text that Markdown shows as it is, also in a table."""
-    plain = printable(" ".join(text.split()))
-    return re.sub(r"([\\`*\[\]|~$]|(?<!\w)_|_(?!\w)|^(?=#|[-+] |---))", r"\\\1", html.escape(plain, quote=False))
+    plain = html.escape(printable(" ".join(text.split())), quote=False)
+    return re.sub(r"([\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])|^(?=#|[-+] |---))", r"\\\1", plain)
 
 
 def bullets(sentences: Iterable[str]) -> str:

@@ -92,6 +92,9 @@ def to_svg(figure: "Figure", rules: PlotRules, *, name: str, title: str, descrip
     buffer = io.StringIO()
     # The salt makes ids repeatable, and different between figures: ids share one space in a page.
     with mpl.rc_context({"svg.hashsalt": name}):
+        if engine := figure.get_layout_engine():
+            engine.execute(figure)  # here, once: savefig would draw the whole figure twice for it
+            figure.set_layout_engine("none")
         figure.savefig(
             buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
         )
