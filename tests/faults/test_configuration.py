@@ -123,12 +123,17 @@ def test_a_file_that_is_not_there(tmp_path):
 
 
 @pytest.mark.fault(
-    "B2-7", "several devices: exit 2; a run has one process, so no other rank can die or hang", how="real"
+    "B2-7", "several devices that cannot train one run together: exit 2 and why, before any work", how="real"
 )
 def test_more_than_one_device():
-    done = invoke("ladder.n", "--device", "0,1", "--dry-run")
-    assert done.code == 2
-    assert "training.device: must be cpu, auto or a CUDA index such as 0, found '0,1'" in done.err
+    for device, text in (
+        ("0,cpu", "must be cpu, auto, a CUDA index such as 0, or several that train one run together, such as 0,1"),
+        ("1,1", "a device is named twice in '1,1'"),
+        ("0,1,2", "a batch of 16 cannot be divided among 3 devices"),
+    ):
+        done = invoke("ladder.n", "--device", device, "--dry-run")
+        assert done.code == 2
+        assert text in done.err
 
 
 @pytest.mark.fault(

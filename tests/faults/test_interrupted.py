@@ -1,8 +1,11 @@
 """Training that is interrupted or goes wrong: what was finished stays, and the same call goes on from it."""
 
 import json
+import os
 import re
 import shutil
+import signal
+from pathlib import Path
 
 import pytest
 
@@ -110,6 +113,32 @@ def test_a_loss_that_no_training_survives(spec, tmp_path):
         None,
     )
     assert call(*command).code == 6  # nothing is trained again, and it is no success
+
+
+@pytest.mark.slow
+@pytest.mark.fault(
+    "B2-7", "a rank of a run on several devices dies: exit 7 and which one, no hang; the same call goes on", how="real"
+)
+def test_a_rank_that_dies(spec, tmp_path, record_property):
+    out = tmp_path / "run"
+    command = ("run", "--spec", spec(epochs=3, device="cpu,cpu"), "--out", out)
+    going = start("qat_train", *command, OMP_NUM_THREADS="1")
+    until(going, "epoch 1/3")
+    begun = lines(out)
+    children = Path(f"/proc/{going.pid}/task/{going.pid}/children").read_text().split()
+    (other,) = [int(pid) for pid in children if b"qat_train.companion" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(other, signal.SIGKILL)
+    done = ended(going)
+    assert done.code == 7
+    assert done.err.endswith("error: rank 1 on device cpu ended with code -9; the same call again goes on\n")
+    assert "Traceback" not in done.err
+    again = start("qat_train", *command, "--resume", "must")
+    done = ended(again)
+    assert done.code == 0, done.err
+    assert lines(out)[: len(begun)] == begun
+    assert len(lines(out)) == 3
+    record_property("kills", 1)
+    record_property("losses", sum(kept not in lines(out) for kept in begun))
 
 
 @pytest.fixture

@@ -242,6 +242,16 @@ def test_a_run_with_another_setting_is_not_comparable_and_named(policy, ladder, 
     assert [reason.text.partition(" ")[0] for reason in found] == [key.replace("__", ".")]
 
 
+def test_a_run_that_more_devices_trained_is_not_comparable_and_which_they_are_does_not_matter(policy, ladder, make):
+    two = make("yolo10s", "ema+qc", 1, training__device="cuda:0,cuda:1")
+    decision = decide(policy, swapped(ladder(), two))
+    assert reasons(decision) == [
+        ("not-comparable", "training.ranks is 2 in yolo10s-w4-seed1/ema+qc; most runs have 1"),
+    ]
+    other = make("yolo10s", "ema+qc", 1, training__device="cuda:3")
+    assert unmet(decide(policy, swapped(ladder(), other))) == []
+
+
 def test_the_deviating_value_and_the_common_one_are_both_said(policy, ladder, make):
     decision = decide(policy, swapped(ladder(), make("yolo10s", "ema+qc", 1, model__imgsz=640)))
     assert reasons(decision) == [

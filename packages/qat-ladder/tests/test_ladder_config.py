@@ -226,7 +226,7 @@ def test_a_misspelt_profile_of_a_variant_is_named(request_for, project):
     [
         ("ema.decay=2", "ema.decay: must be 'auto' or lie in (0, 1), found 2"),
         ("ema.tau=-1", "ema.tau: must be 'auto' or a finite number of steps above 0, found -1"),
-        ("training.device=banana", "training.device: must be cpu, auto or a CUDA index such as 0, found 'banana'"),
+        ("training.device=banana", "training.device: must be cpu, auto, a CUDA index such as 0, or several"),
         ("model.variant=yolo10m", "model.variant cannot be set; it is chosen by the task, ladder.n|s|m"),
         ("method.weights=ema", "method.weights cannot be set; it is chosen by --methods, a file in configs/methods"),
     ],

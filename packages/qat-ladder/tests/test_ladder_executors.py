@@ -173,6 +173,14 @@ def test_slots_are_devices_one_run_on_each(configured):
     assert [place.device for place in places_of(configured(slots="0,1", jobs=1), 9)] == ["0"]
 
 
+def test_a_slot_may_hold_several_devices_for_one_run(configured, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(12))
+    found = places_of(configured(slots="0+1,2+3"), 9)
+    assert [(place.device, place.threads) for place in found] == [("0,1", 3), ("2,3", 3)]
+    with pytest.raises(ConfigError, match=r"training\.batch = 16 cannot be divided among 3 devices of a slot"):
+        places_of(configured(slots="0+1+2"), 9)
+
+
 @pytest.mark.parametrize(
     ("keys", "text"),
     [
@@ -188,9 +196,9 @@ def test_places_that_cannot_be(configured, keys, text):
         places_of(configured(**keys), 4)
 
 
-@pytest.mark.parametrize("slots", ["0;1", "0+1", "gpu", "0,", "-1"])
+@pytest.mark.parametrize("slots", ["0;1", "0+", "0+cpu", "gpu", "0,", "-1"])
 def test_slots_of_another_form_are_refused(slots):
-    with pytest.raises(ValueError, match="must be devices with commas between them, a run on each, such as 0,1; found"):
+    with pytest.raises(ValueError, match="must be devices with commas between them, a run on each, such as 0,1, or"):
         Execution(slots=slots)
 
 
@@ -243,10 +251,16 @@ def test_jobs_of_another_form_are_refused(request_for, text):
         run_stage(request_for(jobs=text))
 
 
-def test_several_devices_for_one_run_are_refused_with_what_to_do(request_for):
-    text = "found '0,1'; a run takes one device, and --slots gives each run one of several"
-    with pytest.raises(ConfigError, match=text):
-        run_stage(request_for(device="0,1"))
+def test_several_devices_of_one_run_go_to_its_trainer_and_the_first_to_its_correction(products, request_for, tmp_path):
+    assert run_stage(request_for(seeds=[0], methods=["ema+qc"], device="cpu,cpu", slots="cpu+cpu")) == 0
+    assert written(tmp_path / "runs", 0)["device"] == "cpu,cpu"
+    corrections = [call[call.index("--device") + 1] for call in products.calls() if call[:2] == ["qat-qc", "run"]]
+    assert corrections == ["cpu"]
+
+
+def test_a_batch_that_several_devices_cannot_divide_is_refused(request_for):
+    with pytest.raises(ConfigError, match="a batch of 16 cannot be divided among 3 devices"):
+        run_stage(request_for(device="0,1,2"))
 
 
 # Jobs -----------------------------------------------------------------------------------------------------------------

@@ -42,6 +42,11 @@ def test_intervention_that_the_other_lacks_is_named(compared):
     assert differences(compared(), compared(), ["training.interventions"]) == ()
 
 
+def test_runs_that_more_devices_trained_are_other_runs(compared):
+    found = differences(compared(training__device="cuda:0,cuda:1"), compared())
+    assert [str(difference) for difference in found] == ["training.ranks is 2, not none"]
+
+
 def test_nested_scale_is_named(compared):
     found = differences(compared(quantization__scale={"init": "max", "learned": False}), compared())
     assert [str(difference) for difference in found] == ["quantization.scale.init is max, not mse"]

@@ -21,6 +21,7 @@ WITHIN_VARIANT = (
     "training.effective_batch",
     "training.epochs",
     "training.interventions",
+    "training.ranks",  # how many devices: the batch norms of each see their share of a batch
 )
 WITHIN_METHOD = ("method.sets",)  # of whatever variant: what a method sets is its own definition
 REPETITION = ("method.ema", "method.qc", "training.overrides")
@@ -65,7 +66,8 @@ def code_version(versions: Mapping[str, str]) -> str:
 
 def settings(run: RunSummary) -> dict[str, str]:
     """Everything that comparability looks at: dotted name to the JSON text of the value."""
-    found = dict(_leaves("", qat_artifacts.unstructure(run))) | {"code": code_version(run.versions)}
+    found = dict(_leaves("", qat_artifacts.unstructure(run)))
+    found |= {"code": code_version(run.versions), "training.ranks": run.training.device.count(",") + 1}
     compared = (*EVERYWHERE, *WITHIN_VARIANT, *WITHIN_METHOD, *REPETITION)
     free = [f"training.overrides.{key}" for key in _FREE_OVERRIDES]
     names = [name for name in found if _below(name, compared) and not _below(name, free)]

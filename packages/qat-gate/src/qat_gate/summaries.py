@@ -111,13 +111,14 @@ class Training:
     """The part of the schedule that repetitions share, and the seed, which they do not.
 
     `overrides` says which profile the run was given, under "profile", and what was changed beside it; `interventions`
-    what changed training itself, with its strength.
+    what changed training itself, with its strength. `device`: with commas between those that trained it together.
     """
 
     seed: int
     epochs: int
     effective_batch: int
     amp: bool
+    device: str = ""
     overrides: dict[str, str | int | float | bool]
     interventions: dict[str, float] = attrs.field(factory=dict)
 

@@ -200,7 +200,7 @@ def correct(trajectory: Trajectory, method: Resolved, root: Root, place: Place, 
     if "qc" in qc.stages:
         arguments += ["--train", qc.train, "--epochs", qc.epochs, "--lr", qc.lr]
     if place.device is not None:  # otherwise the run's own
-        arguments += ["--device", place.device]
+        arguments += ["--device", place.device.partition(",")[0]]  # a correction is the work of one
     code = yield command(
         "qat-qc",
         "run",

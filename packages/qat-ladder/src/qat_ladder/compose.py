@@ -181,6 +181,12 @@ def _contradictions(merged: Table, origins: dict[str, Layer], method: Table) -> 
             f"{origins['training.optimizer'].origin}: training.optimizer = 'SGD': learned scales need Adam or AdamW, "
             "whose steps do not depend on the size of a gradient"
         )
+    training = merged["training"]
+    if training["batch"] % (count := training["device"].count(",") + 1):
+        found.append(
+            f"{origins['training.device'].origin}: training.device = {training['device']!r}: a batch of "
+            f"{training['batch']} cannot be divided among {count} devices; set training.batch to a multiple of {count}"
+        )
     return found
 
 

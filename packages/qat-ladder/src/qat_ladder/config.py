@@ -98,9 +98,13 @@ class Training:
 
     @device.validator
     def _known(self, _: object, value: str) -> None:
-        if not re.fullmatch(r"auto|cpu|[0-9]+", value):
-            hint = "; a run takes one device, and --slots gives each run one of several" if "," in value else ""
-            raise ValueError(f"must be cpu, auto or a CUDA index such as 0, found {value!r}{hint}")
+        if not re.fullmatch(r"auto|cpu(,cpu)*|[0-9]+(,[0-9]+)*", value):
+            raise ValueError(
+                "must be cpu, auto, a CUDA index such as 0, or several that train one run together, such as 0,1; "
+                f"found {value!r}"
+            )
+        if len(set(indices := value.split(","))) < len(indices) and "cpu" not in indices:
+            raise ValueError(f"a device is named twice in {value!r}")
 
 
 @attrs.frozen(kw_only=True)
@@ -182,8 +186,12 @@ class Execution:
 
     @slots.validator
     def _devices(self, _: object, value: str) -> None:
-        if value and not re.fullmatch(r"(cpu|[0-9]+)(,(cpu|[0-9]+))*", value):
-            raise ValueError(f"must be devices with commas between them, a run on each, such as 0,1; found {value!r}")
+        slot = r"(cpu(\+cpu)*|[0-9]+(\+[0-9]+)*)"
+        if value and not re.fullmatch(rf"{slot}(,{slot})*", value):
+            raise ValueError(
+                "must be devices with commas between them, a run on each, such as 0,1, or 0+1,2+3 for runs of two "
+                f"devices; found {value!r}"
+            )
 
 
 @attrs.frozen(kw_only=True)

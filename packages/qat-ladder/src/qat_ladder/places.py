@@ -1,7 +1,7 @@
 """Which runs are trained at once, and what each has of the machine.
 
-On this machine a place is a slot: a device and a share of the CPU threads. Schedulers hand out devices themselves;
-there a place is no more than one of the runs that may be submitted at the same time.
+On this machine a place is a slot: a device, or several that train one run, and a share of the CPU threads. Schedulers
+hand out devices themselves; there a place is no more than one of the runs that may be submitted at the same time.
 """
 
 import os
@@ -15,7 +15,10 @@ from qat_ladder.errors import ConfigError
 
 @attrs.frozen(kw_only=True)
 class Place:
-    """What a run is given instead of its configuration's values; None where those stand."""
+    """What a run is given instead of its configuration's values; None where those stand.
+
+    `device` is that of `training.device`: "0,1" are two for one run. `threads` are of each of its processes.
+    """
 
     device: str | None = None
     threads: int | None = None
@@ -34,7 +37,7 @@ def places_of(config: Config, runs: int) -> list[Place]:
         ConfigError: more jobs than slots, or slots where a scheduler hands out devices.
     """
     wanted, jobs = config.executor, config.executor.jobs
-    slots = wanted.slots.split(",") if wanted.slots else []
+    slots = [slot.replace("+", ",") for slot in wanted.slots.split(",")] if wanted.slots else []
     if wanted.name != "local":
         if slots:
             raise ConfigError(
@@ -51,5 +54,11 @@ def places_of(config: Config, runs: int) -> list[Place]:
     devices: list[str | None] = [*slots[:count]] or [None] * count
     share = None
     if count > 1 and not config.training.threads:
-        share = max(1, len(os.sched_getaffinity(0)) // count)
+        processes = sum((device or config.training.device).count(",") + 1 for device in devices)
+        share = max(1, len(os.sched_getaffinity(0)) // processes)
+    for device in devices:
+        if device and config.training.batch % (ranks := device.count(",") + 1):
+            raise ConfigError(
+                f"training.batch = {config.training.batch} cannot be divided among {ranks} devices of a slot"
+            )
     return [Place(device=device, threads=share) for device in devices]

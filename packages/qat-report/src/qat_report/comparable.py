@@ -28,7 +28,7 @@ METHOD_MAY_SET = (
 _DATA = ("dataset.fingerprint", "dataset.val_fingerprint", "dataset.selection.val")
 REPETITION = (
     *_DATA, "model.imgsz", "model.checkpoint_sha256", "training.epochs", "training.effective_batch", "training.amp",
-    "training.interventions", "evaluation", "quantization", "code",
+    "training.interventions", "training.ranks", "evaluation", "quantization", "code",
 )  # fmt: skip
 ACROSS = (*_DATA, "dataset.classes", "model.imgsz", "evaluation", "quantization")
 _NOT_ACROSS = ("quantization.layers",)  # another variant has other layers; the policy is what must agree
@@ -81,6 +81,8 @@ def settings(run: Compared) -> dict[str, Setting]:
         "training.amp": run.training.amp,
         "code.qat-train": _code_version(run.versions.get("qat-train")),
     }
+    if (ranks := run.training.device.count(",") + 1) > 1:
+        found["training.ranks"] = ranks  # devices: the batch norms of each see their share of a batch
     evaluation = {k: v for k, v in qat_artifacts.unstructure(run.evaluation).items() if k != "weights_sha256"}
     quantization = qat_artifacts.unstructure(run.quantization)
     found |= _leaves("evaluation", evaluation) | _leaves("quantization", quantization)

@@ -32,7 +32,7 @@ def training_arguments(spec: RunSpec, *, data_yaml: Path, folder: Path, device: 
         "close_mosaic": key.close_mosaic,
         "workers": key.workers,
         "amp": "bf16" if key.amp else False,  # True would download a model to check AMP with
-        "device": "cpu" if device.type == "cpu" else str(device.index or 0),
+        "device": _device(spec.training.device, device),
         "seed": spec.run.seed,
         "deterministic": True,
         "patience": 0,  # the series is never cut short
@@ -48,3 +48,10 @@ def training_arguments(spec: RunSpec, *, data_yaml: Path, folder: Path, device: 
         "save_dir": str(folder),
         "verbose": False,
     }
+
+
+def _device(asked: str, device: torch.device) -> str:
+    """All devices of a run: Ultralytics counts its ranks by the commas."""
+    if device.type == "cpu":
+        return "cpu"
+    return asked if "," in asked else str(device.index or 0)

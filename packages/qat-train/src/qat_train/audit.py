@@ -15,6 +15,7 @@ from attrs import validators
 from torch import Tensor, nn
 
 import qat_artifacts
+from qat_train import ranks
 from qat_train.checkpoint import load_checkpoint
 from qat_train.environment import use_threads
 from qat_train.errors import InputError
@@ -185,7 +186,7 @@ Evaluate = Callable[[Any], Evaluation]
 
 
 def _evaluation(run: Run, run_dir: Path, device: str | None, threads: int) -> Evaluate:
-    chosen = choose_device(device or run.training.device.removeprefix("cuda:"))
+    chosen = choose_device(device or ranks.first_of(run.training.device))
     evaluator = Evaluator(
         Path(run.dataset.dataset_yaml),
         imgsz=run.model.imgsz,

@@ -253,7 +253,11 @@ def _read(spec_path: Path, trust: str | None) -> "RunSpec":
 
 
 def _train(spec: "RunSpec", out: Path, resume: Any, as_json: bool, *, pretrain: bool) -> None:
-    threads = prepare_environment(spec.training.threads)
+    from qat_train import ranks
+
+    count = ranks.check(spec)
+    ranks.become_first(count)
+    threads = prepare_environment(spec.training.threads or ranks.share_of_cores(spec.training.device))
     with quiet_stdout():
         from qat_train.progress import EpochReporter
         from qat_train.runner import execute

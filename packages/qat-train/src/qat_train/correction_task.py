@@ -11,6 +11,7 @@ import attrs
 from torch import Tensor, nn
 
 import qat_artifacts
+from qat_train import ranks
 from qat_train.environment import prepare_environment, quiet_stdout
 from qat_train.errors import InputError
 from qat_train.run import Run
@@ -51,7 +52,7 @@ class CorrectionTask:
             from qat_train.evaluator import Evaluator
             from qat_train.preparation import choose_device
 
-            self._device = choose_device(device or run.training.device.removeprefix("cuda:"))
+            self._device = choose_device(device or ranks.first_of(run.training.device))
             model, self._checkpoint = load_checkpoint(run_dir / run.files.checkpoint, weights)
             self.model: Any = model.to(self._device)
             self._data_yaml = Path(run.dataset.dataset_yaml)

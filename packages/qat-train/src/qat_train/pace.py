@@ -121,7 +121,12 @@ def measure(spec: RunSpec, *, steps: int, threads: int) -> Pace:
         epochs = attrs.evolve(spec.training, epochs=max(spec.training.epochs, WARM_UP + steps + 1))
         endless = attrs.evolve(prepared, spec=attrs.evolve(spec, training=epochs))
         trainer = make_trainer(
-            endless, folder, identity=spec_identity(spec, pretrain=False), threads=threads, report=lambda *_: None
+            endless,
+            folder,
+            folder=folder / "ultralytics",
+            identity=spec_identity(spec, pretrain=False),
+            threads=threads,
+            report=lambda *_: None,
         )
         give_model(trainer, prepared)
         model, cuda = prepared.model, prepared.device.type == "cuda"

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ultralytics.utils.torch_utils import select_device
 
 import qat_artifacts
+from qat_train import ranks
 from qat_train.dataset import PreparedData, read_data
 from qat_train.detector import (
     Detector,
@@ -94,7 +95,7 @@ def prepare(spec: RunSpec, *, folder: Path, threads: int, pretrain: bool = False
         pretrain: classes may differ from the checkpoint's, and RepVGGDW keeps its branches.
     """
     data = read_data(spec.data.dataset)
-    device = choose_device(spec.training.device)
+    device = choose_device(ranks.own_device(spec.training.device))
     detector = load_detector(spec.model.checkpoint, seed=spec.run.seed, trust=spec.model.trust_checkpoint or None)
     if spec.model.variant != detector.variant:
         raise InputError(
@@ -170,8 +171,11 @@ def choose_device(name: str) -> torch.device:
     """Resolve "auto", "cpu" or a CUDA index.
 
     Raises:
+        SpecError: several devices, which training alone takes.
         ResourceError: the device is not there.
     """
+    if "," in name:
+        raise SpecError(f"device {name!r}: one is needed here; several are for qat-train run and pretrain")
     if name == "auto":
         name = "0" if torch.cuda.is_available() else "cpu"
     try:

@@ -16,6 +16,7 @@ import torch
 import ultralytics
 
 import qat_artifacts
+from qat_train import ranks
 from qat_train.arguments import training_arguments
 from qat_train.averaging import describe as describe_ema
 from qat_train.checkpoint import Checkpoint, save_checkpoint
@@ -76,24 +77,31 @@ def _execute(
     spec: RunSpec, out: Path, identity: str, *, resume: Resume, threads: int, pretrain: bool, report: Report
 ) -> Run:
     """`execute`, in a folder that nobody else writes into."""
+    ranks.check(spec)
     if (done := _previous(out, identity, resume)) is not None:
         return done
-    prepared = prepare(spec, folder=out / "ultralytics", threads=threads, pretrain=pretrain)
+    with ranks.others(spec, out, identity=identity, threads=threads, pretrain=pretrain):
+        return _train(spec, out, identity, threads=threads, pretrain=pretrain, report=report)
+
+
+def _train(spec: RunSpec, out: Path, identity: str, *, threads: int, pretrain: bool, report: Report) -> Run:
+    """`execute`, where there is something to train."""
+    folder = (out / "ultralytics").resolve()
+    prepared = prepare(spec, folder=folder, threads=threads, pretrain=pretrain)
     inputs = [prepared.data.path]
     run = _record(prepared, threads)
     require_room(out, bytes_of_run(run.model.parameters))
     qat_artifacts.write(out / "run.json", run, inputs=inputs)
-    trainer = make_trainer(prepared, out, identity=identity, threads=threads, report=report)
+    trainer = make_trainer(prepared, out, folder=folder, identity=identity, threads=threads, report=report)
     context = trainer.context
     diverged: str | None = None
     try:
         if not pretrain:
             run = attrs.evolve(run, references=measure_references(prepared))
-            give_model(trainer, prepared)
             qat_artifacts.write(out / "run.json", run, inputs=inputs)
-        else:
-            trainer.model = prepared.model
+        give_model(trainer, prepared, pretrain=pretrain)
         trainer.train()
+        ranks.part()
     except Diverged as error:
         diverged = str(error)
     except (TrainError, torch.OutOfMemoryError, torch.AcceleratorError, OSError) as error:
@@ -111,7 +119,7 @@ def _execute(
         raise
     checkpoint = None
     if diverged is None and pretrain:
-        final = trainer.ema.ema if trainer.ema else trainer.model
+        final = trainer.ema.ema if trainer.ema else trainer.net
         save_pt(final, out / "model.pt", train_arguments={"imgsz": spec.training.imgsz, "task": "detect"})
     elif diverged is None:
         _save_final(run, prepared, trainer, out / "checkpoint")
@@ -135,26 +143,52 @@ def _execute(
     return run
 
 
-def make_trainer(prepared: Prepared, out: Path, *, identity: str, threads: int, report: Report) -> QatTrainer:
+def follow(order: ranks.Order, folder: Path) -> None:
+    """Train as another rank of a run: the same as rank 0, and nothing is measured or written.
+
+    Args:
+        order: of rank 0.
+        folder: for what Ultralytics insists to write.
+
+    Raises:
+        As `execute`.
+    """
+    prepared = prepare(order.spec, folder=folder, threads=order.threads, pretrain=order.pretrain)
+    trainer = make_trainer(
+        prepared,
+        Path(order.out),
+        folder=folder,
+        identity=order.identity,
+        threads=order.threads,
+        report=lambda _record, _epochs: None,
+    )
+    give_model(trainer, prepared, pretrain=order.pretrain)
+    trainer.train()
+    ranks.part()
+
+
+def make_trainer(
+    prepared: Prepared, out: Path, *, folder: Path, identity: str, threads: int, report: Report
+) -> QatTrainer:
     """The trainer of a run, without its model: that is quantized first.
 
     Args:
         prepared: from the run's specification.
-        out: the run's folder; what Ultralytics insists to write goes below it.
+        out: the run's folder.
+        folder: absolute; for what Ultralytics insists to write.
         identity: of the specification, see `spec_identity`.
         threads: CPU threads for torch.
         report: called after every epoch.
     """
     spec, data = prepared.spec, prepared.data
-    trainer = QatTrainer(
-        training_arguments(spec, data_yaml=data.yaml, folder=(out / "ultralytics").resolve(), device=prepared.device)
-    )
+    trainer = QatTrainer(training_arguments(spec, data_yaml=data.yaml, folder=folder, device=prepared.device))
     trainer.context = RunContext(
         spec=spec,
         spec_sha256=identity,
         evaluator=prepared.evaluator,
         quantized_layers=prepared.quantization.quantized_layers,
         folder=out,
+        device=prepared.device,
         threads=threads,
         report=report,
         scale_parameters=prepared.scale_parameters,
@@ -163,8 +197,11 @@ def make_trainer(prepared: Prepared, out: Path, *, identity: str, threads: int, 
     return trainer
 
 
-def give_model(trainer: QatTrainer, prepared: Prepared) -> None:
+def give_model(trainer: QatTrainer, prepared: Prepared, *, pretrain: bool = False) -> None:
     """Quantize the model and hand it over; where interventions need it, a floating-point copy as their teacher."""
+    if pretrain:
+        trainer.model = prepared.model
+        return
     if prepared.spec.interventions:
         trainer.context.teacher = copy.deepcopy(prepared.model).eval().requires_grad_(False)
     prepared.quantize(prepared.model)
@@ -180,10 +217,12 @@ class _Fingerprint:
 
 
 def spec_identity(spec: RunSpec, *, pretrain: bool) -> str:
-    """SHA-256 of what the numbers depend on. Device, workers, threads and where files lie do not count."""
+    """SHA-256 of what the numbers depend on. Workers, threads, where files lie and which devices do not count."""
     body = qat_artifacts.unstructure(spec)
     for key in ("device", "workers", "threads"):
         del body["training"][key]
+    if (count := len(ranks.devices_of(spec.training.device))) > 1:
+        body["training"]["ranks"] = count  # each rank's batch norms see its share of a batch
     del body["references"], body["overrides"], body["model"]["trust_checkpoint"]
     checkpoint = Path(spec.model.checkpoint)
     body["model"]["checkpoint"] = (
@@ -280,7 +319,7 @@ def _record(prepared: Prepared, threads: int) -> Run:
             steps_per_epoch=-(-images // key.batch),
             seed=spec.run.seed,
             data_seed=prepared.data.view.selection.data_seed,
-            device=str(prepared.device),
+            device=ranks.describe(spec.training.device, prepared.device),
             amp=key.amp,
             workers=key.workers,
             threads=threads,
@@ -296,7 +335,7 @@ def _record(prepared: Prepared, threads: int) -> Run:
 
 
 def _save_final(run: Run, prepared: Prepared, trainer: QatTrainer, folder: Path) -> None:
-    models: dict[str, Any] = {"raw": trainer.model} | ({"ema": trainer.ema.ema} if trainer.ema else {})
+    models: dict[str, Any] = {"raw": trainer.net} | ({"ema": trainer.ema.ema} if trainer.ema else {})
     for model in models.values():
         prepared.guard(model)
     checkpoint = Checkpoint(

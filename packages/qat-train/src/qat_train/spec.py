@@ -61,7 +61,11 @@ class DataKey:
 
 @attrs.frozen(kw_only=True)
 class TrainingKey:
-    """[training]: schedule and augmentation. `threads` 0 takes every core; `device` is cpu, auto, or a CUDA index."""
+    """[training]: schedule and augmentation.
+
+    `device` is cpu, auto, a CUDA index, or several devices that train the run together (see `qat_train.ranks`), each
+    with its share of `batch` in a process of its own. `threads` are of each process; 0 shares out every core.
+    """
 
     epochs: int = attrs.field(validator=validators.ge(1))
     imgsz: int = attrs.field(validator=validators.and_(validators.ge(32), validators.le(4096)))

@@ -13,9 +13,11 @@ from typing import Any
 import attrs
 import torch
 import ultralytics.engine.trainer as ultralytics_trainer
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from ultralytics.models.yolo.detect import DetectionTrainer
 
+from qat_train import ranks
 from qat_train.averaging import EmaSchedule, NoEma, build_ema, schedule
 from qat_train.drift import DriftMeter
 from qat_train.environment import use_threads
@@ -53,6 +55,7 @@ class RunContext:
     evaluator: Evaluator
     quantized_layers: int
     folder: Path
+    device: torch.device
     threads: int
     report: Callable[[EpochRecord, int], None]
     scale_parameters: Callable[[Any], list[torch.nn.Parameter]]
@@ -67,7 +70,8 @@ class RunContext:
 class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publishes no types
     """DetectionTrainer on a model that is quantized already.
 
-    Set `context` and `model` after construction, then call `train()`.
+    Set `context` and `model` after construction, then call `train()`. In a run of several ranks (`qat_train.ranks`)
+    every one of them trains, and rank 0 alone evaluates and writes.
     """
 
     context: RunContext
@@ -76,6 +80,8 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
         # Whatever tracker is importable (MLflow, TensorBoard, ...) would be logged to, unasked.
         with isolated(), replaced(ultralytics_trainer.callbacks, "add_integration_callbacks", lambda _: None):
             super().__init__(overrides=dict(overrides))
+        if (count := ranks.world_size()) > 1:
+            self.world_size: int = count  # on a CPU too
         self.set_callback("on_train_start", type(self)._on_train_start)
         self.set_callback("on_train_epoch_start", type(self)._begin_epoch)
         self.set_callback("on_train_batch_start", type(self)._begin_batch)
@@ -87,7 +93,17 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
         self._elapsed_before = 0.0
         self._started = time.monotonic()
 
+    @property
+    def net(self) -> Any:
+        """The model itself, without the wrapper that several ranks need."""
+        return self.model.module if isinstance(self.model, DistributedDataParallel) else self.model
+
     # Setup ------------------------------------------------------------------------------------------------------------
+
+    def _setup_ddp(self) -> None:
+        """Meet the other ranks without a port, and on a CPU too."""
+        self.device = self.context.device
+        ranks.join(self.device)
 
     def _setup_train(self) -> None:
         """Build no EMA where the method has none, and our schedule where it has one.
@@ -95,14 +111,18 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
         Ultralytics builds `ModelEMA(model)` with decay 0.9999 in every run; a baseline that carries an average is no
         baseline.
         """
-        with isolated(), replaced(ultralytics_trainer, "ModelEMA", self._build_average):
+        with (
+            isolated(),
+            replaced(ultralytics_trainer, "ModelEMA", self._build_average),
+            replaced(nn.parallel, "DistributedDataParallel", _parallel),
+        ):
             super()._setup_train()
         self.context.check_images(len(self.train_loader.dataset))
         use_threads(self.context.threads)
 
-    def _build_average(self, model: Any) -> Any:
+    def _build_average(self, _model: Any) -> Any:
         """The average, then what watches the model: its hooks must not be copied into the average."""
-        spec = self.context.spec
+        spec, model = self.context.spec, self.net
         average: Any = NoEma()
         if spec.ema.enabled:
             self.context.ema_schedule = schedule(spec.ema, len(self.train_loader) * self.epochs)
@@ -157,16 +177,20 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
             self._note(state.epoch + 1, "resumed", f"continued after epoch {state.epoch}")
 
     def _on_train_start(self) -> None:
-        if self.start_epoch == 0 and not self.context.records:
+        if self.start_epoch == 0 and not self.context.records and ranks.rank() == 0:
             self._save_state(0)  # so that a first epoch that goes wrong can be redone too
         self._started = time.monotonic()
         self.optimizer.register_step_post_hook(lambda *_: self._after_step())
         if self._interventions:
-            self.model.register_forward_hook(self._add_terms)
+            self.net.register_forward_hook(self._add_terms)
 
     def _begin_epoch(self) -> None:
         """Start every epoch from (seed, epoch) alone, so that any epoch can be redone bit for bit."""
         seed = epoch_seed(self.context.spec.run.seed, self.epoch, self._rollbacks)
+        if ranks.world_size() > 1:  # one order of the images for all ranks, and other augmentations in each
+            self.train_loader.sampler.seed = seed
+            self.train_loader.sampler.set_epoch(self.epoch)
+            seed += ranks.rank()
         seed_everything(seed)
         self.train_loader.generator.manual_seed(seed)
         self.train_loader.reset()
@@ -220,8 +244,11 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
             intervention.after_step(self._progress)
 
     def validate(self) -> tuple[dict[str, float], float]:
-        """Evaluate each series of the run on the weights it names; Ultralytics evaluates `ema or model`, rounded."""
-        points = {name: self._evaluate(name) for name in self.context.spec.run.series}
+        """Evaluate each series of the run on the weights it names; Ultralytics evaluates `ema or model`, rounded.
+
+        Once, on rank 0: its batch norms are those that are kept.
+        """
+        points = {name: self._evaluate(name) for name in self.context.spec.run.series if ranks.rank() == 0}
         losses = {k: float(v) for k, v in (self.tloss or {}).items()}
         record = EpochRecord(
             epoch=self.epoch + 1,
@@ -247,7 +274,7 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
         return dict(zip(names, values, strict=True)), fitness
 
     def _evaluate(self, series: str) -> Evaluation | None:
-        model = self.model if series == "raw" else self.ema.ema
+        model = self.net if series == "raw" else self.ema.ema
         if not _finite(model.state_dict()):
             return None
         return self.context.evaluator(model, quantized_layers=self.context.quantized_layers)
@@ -258,7 +285,7 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
         Ultralytics repairs the EMA in silence and reloads raw weights from the fp16 EMA. The redone epoch draws other
         batches: with the same ones it would fail in the same way.
         """
-        fault = self._fault()
+        fault = ranks.of_first(self._fault())
         if fault is None:
             self.context.records.append(self._pending)
             self._epoch_events = []
@@ -266,7 +293,8 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
         self._note(epoch + 1, fault, "not finite at the end of the epoch")
         if self._rollbacks >= MOST_ROLLBACKS:
             self.context.records.append(attrs.evolve(self._pending, events=tuple(self._epoch_events)))
-            write_metrics(self.context.folder, self.context.records)
+            if ranks.rank() == 0:
+                write_metrics(self.context.folder, self.context.records)
             raise Diverged(f"epoch {epoch + 1}: {fault} after {MOST_ROLLBACKS} rollbacks")
         found = load_state(self._state_folder)
         if found is None:
@@ -282,7 +310,7 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
         if not all(math.isfinite(float(v)) for v in losses) or not torch.isfinite(self.loss.detach()).all():
             return "nan-loss"
         averaged = self.ema.ema.state_dict() if self.ema else {}
-        if not _finite(self.model.state_dict()) or not _finite(averaged):
+        if not _finite(self.net.state_dict()) or not _finite(averaged):
             return "nan-weights"
         return None
 
@@ -312,13 +340,13 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
         self._epoch_events.append(event)
 
     def _save_state(self, epoch: int) -> None:
-        tensors = with_prefix("raw", self.model.state_dict()) | optimizer_tensors(self.optimizer)
+        tensors = with_prefix("raw", self.net.state_dict()) | optimizer_tensors(self.optimizer)
         if self.ema:
             tensors |= with_prefix("ema", self.ema.ema.state_dict())
         tensors |= with_prefix("tracker", self._tracker.state())
         for name, intervention in self._interventions.items():
             tensors |= with_prefix(f"interventions.{name}", intervention.state())
-        criterion = getattr(self.model, "criterion", None)
+        criterion = getattr(self.net, "criterion", None)
         state = TrainingState(
             epoch=epoch,
             spec_sha256=self.context.spec_sha256,
@@ -336,7 +364,7 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
         save_state(self._state_folder, state, tensors)
 
     def _restore(self, state: TrainingState, tensors: Mapping[str, Tensor], *, rollback: bool = False) -> None:
-        self.model.load_state_dict(without_prefix("raw", tensors))
+        self.net.load_state_dict(without_prefix("raw", tensors))
         if self.ema:
             self.ema.ema.load_state_dict(without_prefix("ema", tensors))
             self.ema.updates = state.ema_updates
@@ -347,9 +375,9 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
             intervention.load_state(without_prefix(f"interventions.{name}", tensors))
         if state.scaler:
             self.scaler.load_state_dict(dict(state.scaler))
-        if getattr(self.model, "criterion", None) is None:
-            self.model.criterion = self.model.init_criterion()
-        criterion = self.model.criterion
+        if getattr(self.net, "criterion", None) is None:
+            self.net.criterion = self.net.init_criterion()
+        criterion = self.net.criterion
         if hasattr(criterion, "update"):  # the dual head's loss weights move with the epoch
             criterion.updates = state.criterion_updates - 1
             criterion.update()
@@ -359,3 +387,8 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
 
 def _finite(tensors: Mapping[str, Tensor]) -> bool:
     return all(bool(torch.isfinite(value).all()) for value in tensors.values() if value.is_floating_point())
+
+
+def _parallel(model: nn.Module, *, device_ids: list[int | None], **options: Any) -> DistributedDataParallel:
+    """Ultralytics' wrapper on a CPU too, which has no index."""
+    return DistributedDataParallel(model, device_ids=None if device_ids == [None] else device_ids, **options)

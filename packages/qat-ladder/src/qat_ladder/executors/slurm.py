@@ -93,7 +93,8 @@ class Slurm:
             ConfigError: a parameter is unknown or of the wrong type.
             Unavailable: there is no Slurm here.
         """
-        gpus = 0 if config.training.device == "cpu" else 1
+        device = config.training.device
+        gpus = 0 if device.startswith("cpu") else device.count(",") + 1
         parameters = {"timeout_min": _DAY, "gpus_per_node": gpus} | config.slurm
         cluster = parameters.pop("cluster", "slurm")
         if cluster not in ("slurm", "local"):

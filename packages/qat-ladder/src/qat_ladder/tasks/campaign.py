@@ -21,7 +21,7 @@ _HELP = {
     "coco-root": "Other data for every block, with the profile's schedule; blocks that are then the same are joined.",
     "profile": "Another profile for every block.",
     "checkpoint": "Other starting weights for every block.",
-    "device": "cpu, auto or a CUDA index.",
+    "device": "cpu, auto, a CUDA index, or several for each run, such as 0,1.",
     "set": "section.key=value for every block; may be repeated.",
 }
 _JSON = "One JSON document."
