@@ -10,7 +10,7 @@ import attrs
 import pytest
 import tomli
 
-from qat_ladder.config import Execution
+from qat_ladder.config import Execution, Ray
 from qat_ladder.driving import drive
 from qat_ladder.errors import ConfigError, Unavailable
 from qat_ladder.executors import remote
@@ -166,6 +166,7 @@ def test_threads_are_shared_out_unless_they_are_given(configured):
     cores = len(os.sched_getaffinity(0))
     assert places_of(configured(jobs=3), 9) == [Place(threads=max(1, cores // 3))] * 3
     assert places_of(configured(jobs=3, threads=2), 9) == [Place()] * 3
+    assert places_of(configured(name="ray"), 2) == [Place(threads=1)] * 2
 
 
 def test_slots_are_devices_one_run_on_each(configured):
@@ -333,7 +334,7 @@ def test_an_interrupt_cancels_the_jobs(slurm, command, tmp_path):
 
 def gone(pid):
     """Whether a process ends by itself, within a minute."""
-    limit = time.monotonic() + 60
+    limit = time.monotonic() + 600
     while alive(pid) and time.monotonic() < limit:
         time.sleep(0.05)
     return not alive(pid)
@@ -345,6 +346,79 @@ def alive(pid):
         return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
         return False
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A Ray cluster of two workers on this machine, a CPU each."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    made.add_node(num_cpus=1)
+    yield made.address
+    made.shutdown()
+
+
+@pytest.fixture
+def ray_executor(cluster, configured, tmp_path):
+    config = attrs.evolve(configured("cpu", name="ray", retries=1), ray=Ray(address=cluster))
+    handler = signal.getsignal(signal.SIGTERM)
+    executor = open_executor(config, Root(tmp_path / "runs"))
+    assert signal.getsignal(signal.SIGTERM) is handler
+    yield executor
+    executor.close()
+
+
+@pytest.mark.slow
+def test_tasks_of_a_ray_cluster(ray_executor, command, tmp_path, capsys):
+    """Two at once on two workers; one whose worker is killed goes on; what is cancelled is gone with its command."""
+    sides = [command(BESIDE.format(folder=str(tmp_path), name=f"run{n}", wanted=2), name=str(n)) for n in range(2)]
+    assert drive([alone(made) for made, _ in sides], ray_executor, [None, None]) == [0, 0]
+    assert [heard for _, heard in sides] == [["2"], ["2"]]
+
+    made, heard = command("import sys; print('epoch 1/2 ', file=sys.stderr); sys.exit(6)", name="fails")
+    assert run(made, ray_executor) == 6
+    assert heard == ["epoch 1/2 ".strip()]
+
+    def kill_worker(line):
+        if line.isdecimal():
+            os.kill(int(line), signal.SIGKILL)
+        heard.append(line)
+
+    heard.clear()
+    # Its parent is the process that stands between it and Ray's own, whose number the parent's status holds.
+    source = (
+        "import os, pathlib, sys, time\n"
+        "status = pathlib.Path(f'/proc/{os.getppid()}/status').read_text()\n"
+        "print(status.partition('PPid:')[2].split()[0], file=sys.stderr, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    made, _ = command(source, again="import sys; print('second', file=sys.stderr)", name="killed", hear=kill_worker)
+    capsys.readouterr()
+    assert run(made, ray_executor) == 0
+    assert heard[1:] == ["second"]
+    assert "; goes on as Ray task " in capsys.readouterr().err
+
+    pid = tmp_path / "pid"
+    source = f"import os, pathlib, sys, time; pathlib.Path({str(pid)!r}).write_text(str(os.getpid()))\n"
+    source += "print('on', file=sys.stderr, flush=True); time.sleep(600)"
+
+    def interrupt(_line):
+        raise KeyboardInterrupt
+
+    made, _ = command(source, name="cancelled", hear=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(made, ray_executor)
+    assert gone(int(pid.read_text()))
+
+
+@pytest.mark.slow
+def test_without_a_cluster_the_remedy_is_told(configured, tmp_path):
+    pytest.importorskip("ray")
+    config = attrs.evolve(configured(name="ray"), ray=Ray(address="127.0.0.1:1"))
+    with pytest.raises(Unavailable, match=r"no cluster at '127.0.0.1:1' .*start one with `ray start --head`"):
+        open_executor(config, Root(tmp_path / "runs"))
 
 
 @pytest.mark.parametrize(
@@ -370,8 +444,11 @@ def test_without_slurm_the_remedy_is_told(configured, tmp_path, monkeypatch):
         open_executor(configured(name="slurm", slurm={}), Root(tmp_path / "runs"))
 
 
-def test_a_missing_extra_is_told_with_the_command_that_mends_it(configured, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "submitit", None)
+@pytest.mark.parametrize(("name", "library"), [("slurm", "submitit"), ("ray", "ray")])
+def test_a_missing_extra_is_told_with_the_command_that_mends_it(configured, tmp_path, monkeypatch, name, library):
+    monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.delitem(sys.modules, "qat_ladder.executors.slurm", raising=False)
-    with pytest.raises(Unavailable, match=r"--executor slurm needs submitit: pip install 'qat-ladder\[slurm\]'"):
-        open_executor(configured(name="slurm"), Root(tmp_path / "runs"))
+    monkeypatch.delitem(sys.modules, "qat_ladder.executors.ray_cluster", raising=False)
+    text = rf"--executor {name} needs {library}: pip install 'qat-ladder\[{name}\]'"
+    with pytest.raises(Unavailable, match=text):
+        open_executor(configured(name=name), Root(tmp_path / "runs"))

@@ -28,7 +28,7 @@ _SETS = {
     "quantization": "quantization",
     "interventions": "training.interventions",
 }
-WHERE = ("executor.", "slurm.")  # keys that say where runs are trained, and nothing about them
+WHERE = ("executor.", "slurm.", "ray.")  # keys that say where runs are trained, and nothing about them
 # Of these codes every other cell would die as well: wrong configuration, data or machine.
 _FATAL = (Exit.USAGE, Exit.INPUT, Exit.ENVIRONMENT, Exit.INTERRUPTED, Exit.TERMINATED)
 

@@ -179,7 +179,7 @@ class Gate:
 class Execution:
     """[executor]: where training runs are started, and how many at once; see docs/how-to/scale-out.md."""
 
-    name: Literal["local", "slurm"] = "local"
+    name: Literal["local", "slurm", "ray"] = "local"
     jobs: int = attrs.field(default=0, validator=_at_least_0)
     slots: str = attrs.field(default="")
     retries: int = attrs.field(default=2, validator=_at_least_0)
@@ -192,6 +192,15 @@ class Execution:
                 "must be devices with commas between them, a run on each, such as 0,1, or 0+1,2+3 for runs of two "
                 f"devices; found {value!r}"
             )
+
+
+@attrs.frozen(kw_only=True)
+class Ray:
+    """[ray]: the cluster, and what one training run takes of it."""
+
+    address: str = "auto"
+    cpus: int = attrs.field(default=1, validator=_at_least_1)
+    gpus: float = attrs.field(default=1.0, validator=validators.ge(0.0))
 
 
 @attrs.frozen(kw_only=True)
@@ -221,6 +230,7 @@ class Config:
     gate: Gate
     executor: Execution = attrs.field(factory=Execution)
     slurm: dict[str, str | int | float | bool] = attrs.field(factory=dict)
+    ray: Ray = attrs.field(factory=Ray)
     method: Method
 
     @property

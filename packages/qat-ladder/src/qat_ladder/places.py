@@ -44,7 +44,9 @@ def places_of(config: Config, runs: int) -> list[Place]:
                 f"executor.slots = {wanted.slots!r} are devices of this machine; with executor {wanted.name} the "
                 f"scheduler hands them out, as [{wanted.name}] asks it to"
             )
-        return [Place()] * (jobs or max(runs, 1))
+        # Ray says what a run may take and leaves it at that: threads beyond it would be another run's.
+        threads = config.ray.cpus if wanted.name == "ray" and not config.training.threads else None
+        return [Place(threads=threads)] * (jobs or max(runs, 1))
     if slots and jobs > len(slots):
         raise ConfigError(
             f"executor.jobs = {jobs}, but executor.slots = {wanted.slots!r} hold {len(slots)}; a slot trains one run "

@@ -24,6 +24,7 @@ _FREE = (
     "gate.",
     "executor.",
     "slurm.",
+    "ray.",
     "method.",
     "model.demo_checkpoint",
     "model.trust_checkpoint",

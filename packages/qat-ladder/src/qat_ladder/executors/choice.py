@@ -18,9 +18,17 @@ def open_executor(config: Config, root: Root) -> Executor:
     if name == "local":
         return Here()
     try:
-        from qat_ladder.executors.slurm import Slurm
+        made: Executor
+        if name == "slurm":
+            from qat_ladder.executors.slurm import Slurm
+
+            made = Slurm.of(config, root)
+        else:
+            from qat_ladder.executors.ray_cluster import RayCluster
+
+            made = RayCluster.of(config)
+        return made
     except ModuleNotFoundError as error:
-        if error.name != "submitit":
+        if error.name not in ("submitit", "ray"):
             raise
         raise Unavailable(f"--executor {name} needs {error.name}: pip install 'qat-ladder[{name}]'") from error
-    return Slurm.of(config, root)
