@@ -54,6 +54,43 @@ EPOCH = STEP.replace(
     '"seconds": pace.step_seconds', '"seconds": pace.step_seconds * -(-pace.train_images // pace.batch)'
 )
 
+# A detector with random weights that knows a data set's classes.
+RANDOM = """\
+import sys
+from pathlib import Path
+from qat_train.environment import prepare_environment
+prepare_environment()
+import yaml
+from qat_train.detector import save_pt
+from ultralytics.nn.tasks import DetectionModel
+names = yaml.safe_load(Path(sys.argv[2]).read_text())["names"]
+model = DetectionModel(sys.argv[1], nc=len(names), verbose=False)
+model.names = names
+save_pt(model, Path(sys.argv[3]), train_arguments={"imgsz": 640, "task": "detect"})
+"""
+
+# What a run waits for at the end of an epoch until its state is on the disk.
+STATE = """\
+import json, sys, tempfile, time
+from pathlib import Path
+from qat_train.environment import prepare_environment, quiet_stdout
+from qat_train.spec import read_spec
+spec = read_spec(Path(sys.argv[1]))
+threads = prepare_environment(spec.training.threads)
+with quiet_stdout(), tempfile.TemporaryDirectory() as out:
+    from qat_train.runner import execute
+    from qat_train.trainer import QatTrainer
+    spent, sizes, save = [], [], QatTrainer._save_state
+    def timed(self, epoch):
+        started = time.perf_counter()
+        save(self, epoch)
+        spent.append(time.perf_counter() - started)
+        sizes.append(max(path.stat().st_size for path in self._state_folder.iterdir()))
+    QatTrainer._save_state = timed
+    execute(spec, Path(out), threads=threads, report=lambda *_: None)
+print(json.dumps({"seconds": spent[-1], "size": f"{sizes[-1] / 1e6:.0f} MB"}))
+"""
+
 # An epoch of Quantization Correction of a finished run, the evaluations around it left out.
 CORRECT = """\
 import json, sys, tempfile

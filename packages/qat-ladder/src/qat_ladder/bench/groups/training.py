@@ -1,6 +1,9 @@
 """What quantization adds to a training step on this machine, ours and the peers', and what watching it adds."""
 
+import subprocess
 from pathlib import Path
+
+import attrs
 
 from qat_ladder.bench import trainers
 from qat_ladder.bench.case import Case, Contestant, Group, Setup, Target, python
@@ -11,6 +14,9 @@ from qat_ladder.tasks import PROJECT
 _IMGSZ, _BATCH, _STEPS = 160, 16, 6  # with two steps of warm-up, COCO128's 128 images once
 _OVERHEAD, _WATCHING, _CORRECTION, _LADDER = 1.04, 0.03, 0.8, 1.1
 _EPOCHS = 6  # of the runs of a ladder
+_GROWTH, _SMALL_BATCH = 1.1, 4
+# 10⁹ operations of a forward pass at 640 px: Wang et al., YOLOv10 (arXiv 2405.14458), table 1.
+_OPERATIONS = {"n": 6.7, "s": 21.6, "m": 59.1}
 _PEERS = {  # name: quantizer, learned, module
     "torch.ao": ("torch-ao", False, "torch"),
     "ModelOpt": ("modelopt", False, "modelopt"),
@@ -28,6 +34,8 @@ def _spec(
     *,
     ema: bool,
     series: str = '["raw"]',
+    scale: str = "n",
+    batch: int = _BATCH,
 ) -> Path:
     path = folder / f"{name}.toml"
     path.write_text(
@@ -39,7 +47,7 @@ seed = 0
 series = {series}
 
 [model]
-variant = "yolo10n"
+variant = "yolo10{scale}"
 checkpoint = '{checkpoint}'
 
 [data]
@@ -48,7 +56,7 @@ dataset = '{dataset / "dataset.json"}'
 [training]
 epochs = 1
 imgsz = {_IMGSZ}
-batch = {_BATCH}
+batch = {batch}
 lr0 = 1e-4
 lrf = 0.1
 device = "cpu"
@@ -65,6 +73,16 @@ init = "max"
     return path
 
 
+def _random(setup: Setup, dataset: Path, size: str) -> Path:
+    """Weights of another size; how long a step takes does not depend on them."""
+
+    def make(out: Path) -> None:
+        program = python("-c", trainers.RANDOM, f"yolov10{size}.yaml", dataset / "data.yaml", out)
+        subprocess.run(program, check=True, stdout=subprocess.DEVNULL)
+
+    return made_once(setup.work / f"yolov10{size}-random.pt", make)
+
+
 def _cases(setup: Setup) -> list[Case]:
     real = setup.data
     checkpoint = real / "checkpoints" / "yolov10n-coco.pt" if real else None
@@ -77,10 +95,14 @@ def _cases(setup: Setup) -> list[Case]:
         made_once(dataset, lambda out: call("qat-data", "prepare", "--coco-root", root, "--out", out))
 
     def one(
-        name: str, program: str, quantization: str, *needs: str, ema: bool = False, steps: int = _STEPS
+        name: str, program: str, quantization: str, *needs: str, ema: bool = False, steps: int = _STEPS, size: str = ""
     ) -> Contestant:
         slug = "".join(c if c.isalnum() else "-" for c in f"{name}-{'ema' if ema else 'raw'}")
-        spec = _spec(folder, slug, dataset, checkpoint or Path(), quantization, ema=ema)
+        if size:
+            weights = _random(setup, dataset, size) if not missing else Path()
+            spec = _spec(folder, slug, dataset, weights, quantization, ema=ema, scale=size, batch=_SMALL_BATCH)
+        else:
+            spec = _spec(folder, slug, dataset, checkpoint or Path(), quantization, ema=ema)
         return Contestant(
             name=name, command=python("-c", program, spec, str(steps)), timed="printed", needs=needs, missing=missing
         )
@@ -137,6 +159,33 @@ def _cases(setup: Setup) -> list[Case]:
             targets=tuple(
                 Target(contestant=name, to="FP32", at_most=_WATCHING) for name in ("fixed scales", "learned scales")
             ),
+        ),
+        Case(
+            name="state",
+            title="The exact state after an epoch",
+            about="Weights, average, optimizer and tracker, written and synced to the disk, beside an epoch of COCO128 "
+            "at 160 px, evaluations left out; on all of COCO an epoch is 900 times as long. The floor is the disk's. "
+            "It is written before the epoch is reported, not beside the next one: what was reported is on the disk.",
+            reference="training",
+            rounds=3,
+            contestants=(
+                one("training", trainers.EPOCH, learned, ema=True),
+                one("state", trainers.STATE, learned, ema=True),
+            ),
+        ),
+        Case(
+            name="sizes",
+            title="A training step of n, s and m",
+            about=f"{_IMGSZ} px, batch {_SMALL_BATCH}, random weights; by the operations of a forward pass.",
+            rounds=2,
+            contestants=tuple(
+                attrs.evolve(
+                    one(f"{line}, {size}", trainers.STEP, quantization, steps=3, size=size), line=line, size=operations
+                )
+                for line, quantization in (("FP32", "bits = 32"), ("4 bits", "bits = 4"))
+                for size, operations in _OPERATIONS.items()
+            ),
+            targets=(Target(contestant="4 bits", of="exponent", at_most=_GROWTH),),
         ),
         Case(
             name="correction",
