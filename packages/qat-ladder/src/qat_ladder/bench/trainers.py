@@ -104,7 +104,8 @@ with quiet_stdout(), tempfile.TemporaryDirectory() as out:
 print(json.dumps({"seconds": spent[-1], "steps": record.steps}))
 """
 
-# A whole ladder; what bare training has no counterpart of is taken from its records, subtracted, and printed.
+# A whole ladder; what bare training has no counterpart of is taken from its records, subtracted, and printed, beside
+# what the planner said of it from some steps of its own.
 LADDER = """\
 import json, shutil, subprocess, sys, time
 from pathlib import Path
@@ -112,12 +113,15 @@ project, root, checkpoint, coco_root, epochs, imgsz = sys.argv[1:]
 folder = Path(root)
 shutil.rmtree(folder, ignore_errors=True)
 flags = {"seeds": "0,1", "methods": "baseline,ema,ema+qc", "profile": "full", "device": "cpu"}
-flags |= {"coco-root": coco_root, "checkpoint": checkpoint, "root": root}
-command = [sys.executable, "-m", "invoke", "--search-root", project, "ladder.n"]
-command += [f"--{name}={value}" for name, value in flags.items()]
-command += [f"--set=training.{key}" for key in (f"epochs={epochs}", f"imgsz={imgsz}", "lr0=1e-4", "warmup_epochs=0.0")]
+flags |= {"coco-root": coco_root, "checkpoint": checkpoint}
+invoke = [sys.executable, "-m", "invoke", "--search-root", project]
+options = [f"--{name}={value}" for name, value in flags.items()]
+options += [f"--set=training.{key}" for key in (f"epochs={epochs}", f"imgsz={imgsz}", "lr0=1e-4", "warmup_epochs=0.0")]
+asked = ["ladder.plan", *options, f"--root={root}-plan", "--variants=n", "--measure=8", "--json"]
+plan = json.loads(subprocess.run([*invoke, *asked], check=True, stdout=subprocess.PIPE).stdout)
+shutil.rmtree(f"{root}-plan")
 began = time.perf_counter()
-subprocess.run(command, check=True, stdout=sys.stderr)
+subprocess.run([*invoke, "ladder.n", *options, f"--root={root}"], check=True, stdout=sys.stderr)
 whole = time.perf_counter() - began
 runs = [json.loads(path.read_bytes()) for path in folder.glob("trajectories/*/*/*/run.json")]
 lines = [json.loads(line) for path in folder.glob("trajectories/*/*/*/metrics.jsonl") for line in path.open()]
@@ -128,7 +132,8 @@ more = {
     "corrections, evaluated before and after": sum(one["seconds"] + one["after"]["seconds"] for one in corrected),
     "references, once": sum(runs[0]["references"][name]["seconds"] for name in ("fp32", "ptq")),
 }
-shown = {name: f"{value:.1f} s" for name, value in ({"whole": whole} | more).items()}
+times = {"planned": plan["total"]["seconds"], "whole": whole} | more
+shown = {name: f"{value:.1f} s" for name, value in times.items()}
 print(json.dumps({"seconds": whole - sum(more.values())} | shown))
 """
 

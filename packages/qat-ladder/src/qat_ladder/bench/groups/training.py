@@ -212,7 +212,8 @@ def _cases(setup: Setup) -> list[Case]:
             "trainings alone by Ultralytics, one process, one validation an epoch and its last one of the best "
             "weights. Six rows come from two runs, so no third is trained; what Ultralytics has no counterpart of, the "
             "validations of the average, the corrections and the references, is taken from the records and is not in "
-            "the seconds: the record lists each. Preparing the data, starting processes and the report are.",
+            "the seconds: the record lists each. Preparing the data, starting processes and the report are. `planned` "
+            "is what `invoke ladder.plan --measure 8` foresaw of the whole.",
             reference="Ultralytics, two trainings",
             rounds=1,
             contestants=(
