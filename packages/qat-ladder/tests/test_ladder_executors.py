@@ -197,6 +197,14 @@ def test_places_that_cannot_be(configured, keys, text):
         places_of(configured(**keys), 4)
 
 
+@pytest.mark.parametrize(
+    ("slots", "text"), [("0,1+2", "slots of one size are needed"), ("0+0", "a slot names a device twice")]
+)
+def test_slots_that_give_runs_different_devices_are_refused(slots, text):
+    with pytest.raises(ValueError, match=text):
+        Execution(slots=slots)
+
+
 @pytest.mark.parametrize("slots", ["0;1", "0+", "0+cpu", "gpu", "0,", "-1"])
 def test_slots_of_another_form_are_refused(slots):
     with pytest.raises(ValueError, match="must be devices with commas between them, a run on each, such as 0,1, or"):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import qat_artifacts
 from qat_train import ranks
 from qat_train.errors import SpecError
 from qat_train.runner import execute
@@ -192,6 +193,56 @@ def test_devices_that_cannot_train_together(specify, tmp_path, device, text):
     assert not (tmp_path / "run").exists()
 
 
+LOADS = """\
+import multiprocessing, os, sys
+from pathlib import Path
+from qat_train import ranks
+ranks.obey(sys.stdin.buffer.readline(), Path(sys.argv[1]))
+loader = multiprocessing.get_context("fork").Process(target=print)
+loader.start()
+loader.join(60)
+print("loaded" if loader.exitcode == 0 else "hangs", file=sys.stderr, flush=True)
+multiprocessing.Event().wait()
+"""
+
+
+def test_another_rank_can_load_images_in_processes_and_ends_with_the_pipe(make_spec, tmp_path):
+    folder = tmp_path / "of the rank"
+    folder.mkdir()
+    values = {"out": "out", "identity": "", "threads": 1, "pretrain": False, "meeting": "meeting"}
+    order = json.dumps(qat_artifacts.unstructure(ranks.Order(spec=make_spec(), **values)))
+    program = [sys.executable, "-c", LOADS, str(folder)]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdin.write(f"{order}\n")
+        process.stdin.flush()
+        assert process.stderr.readline() == "loaded\n"
+        process.stdin.close()
+        assert process.wait(60) == 0
+    assert not folder.exists()
+
+
+def test_an_error_of_another_rank_is_told_and_fails_the_run(specify, tmp_path):
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "watching.py").write_text(
+        "from qat_train import ranks\n"
+        "from qat_train.errors import InputError\n"
+        "from qat_train.trainer import QatTrainer\n"
+        "def fail(self):\n"
+        "    if ranks.rank() == 1:\n"
+        "        raise InputError('made to fail')\n"
+        "QatTrainer.optimizer_step = fail\n"
+    )
+    (site / "sitecustomize.py").write_text(HOOK)
+    out = tmp_path / "run"
+    done = run("run", "--spec", specify(), "--out", out, env=os.environ | {"PYTHONPATH": str(site)})
+    assert done.returncode == 7, done.stderr
+    assert "error: made to fail\n" in done.stderr
+    assert done.stderr.endswith("error: rank 1 on device cpu ended with code 3, see above\n")
+    assert "Traceback" not in done.stderr
+    assert json.loads((out / "run.json").read_text())["status"] == "failed"
+
+
 def test_a_batch_that_cannot_be_divided(specify, tmp_path):
     done = run("run", "--spec", specify(batch=3), "--out", tmp_path / "run")
     assert (done.returncode, done.stderr) == (
@@ -209,9 +260,12 @@ def test_a_process_that_has_imported_ultralytics_cannot_become_a_rank(monkeypatc
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(SpecError, match="Ultralytics was imported before this process was made one of 2 ranks"):
         ranks.become_first(2)
-    monkeypatch.setenv("WORLD_SIZE", "4")  # left by whatever started us
-    ranks.become_first(1)
-    assert (ranks.world_size(), ranks.rank()) == (1, 0)
+
+
+def test_the_environment_of_another_distributed_program_is_not_ours(specify, tmp_path):
+    alien = os.environ | {"RANK": "3", "LOCAL_RANK": "3", "WORLD_SIZE": "4"}
+    done = run("pace", "--spec", specify(device="cpu"), "--out", tmp_path / "pace.json", "--steps", "1", env=alien)
+    assert done.returncode == 0, done.stderr
 
 
 def test_another_number_of_devices_is_another_run(make_spec):

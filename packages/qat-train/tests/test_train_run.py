@@ -1,5 +1,6 @@
 """Whole runs of yolov10n at 64 px on eight drawn images: what a result rests on."""
 
+import json
 import random
 
 import numpy as np
@@ -314,3 +315,28 @@ def test_no_tracker_that_happens_to_be_installed_is_logged_to(make_spec, dataset
     monkeypatch.setattr("ultralytics.utils.callbacks.add_integration_callbacks", integrate)
     yaml, device = dataset.parent / "data.yaml", torch.device("cpu")
     QatTrainer(training_arguments(make_spec(), data_yaml=yaml, folder=tmp_path / "u", device=device))
+
+
+def test_a_run_cut_off_after_its_last_epoch_trains_no_further_one(make_spec, train, monkeypatch):
+    spec = make_spec()
+    whole, folder = train(spec, "whole")
+
+    def cut(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("qat_train.runner._save_final", cut)
+        with pytest.raises(KeyboardInterrupt):
+            train(spec, "cut")
+    reported = []
+    again, other = train(spec, "cut", report=lambda record, epochs: reported.append(record))
+    assert reported == []
+    assert (again.status, again.events) == (whole.status, whole.events)
+    assert again.ema == whole.ema
+    assert again.seconds > 0
+    lines = [[json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()] for run in (folder, other)]
+    assert [line["epoch"] for line in lines[1]] == [1, 2]
+    assert [line["raw"]["weights_sha256"] for line in lines[0]] == [line["raw"]["weights_sha256"] for line in lines[1]]
+    hashes = [json.loads((run / "checkpoint/checkpoint.json").read_text()) for run in (folder, other)]
+    assert hashes[0]["weights_sha256"] == hashes[1]["weights_sha256"]
+    assert hashes[0]["epoch"] == hashes[1]["epoch"]

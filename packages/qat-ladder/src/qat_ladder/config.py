@@ -106,6 +106,11 @@ class Training:
         if len(set(indices := value.split(","))) < len(indices) and "cpu" not in indices:
             raise ValueError(f"a device is named twice in {value!r}")
 
+    @property
+    def first_device(self) -> str:
+        """The one that does what is no training: corrections, scans, measurements."""
+        return self.device.partition(",")[0]
+
 
 @attrs.frozen(kw_only=True)
 class Quantization:
@@ -192,6 +197,11 @@ class Execution:
                 "must be devices with commas between them, a run on each, such as 0,1, or 0+1,2+3 for runs of two "
                 f"devices; found {value!r}"
             )
+        slots = [one.split("+") for one in value.split(",")]
+        if len({len(one) for one in slots}) > 1:  # another number of devices is another run
+            raise ValueError(f"slots of one size are needed, found {value!r}")
+        if any(len(set(one)) < len(one) and "cpu" not in one for one in slots):
+            raise ValueError(f"a slot names a device twice in {value!r}")
 
 
 @attrs.frozen(kw_only=True)

@@ -77,8 +77,8 @@ def _devices(device: str) -> Finding:
         )
     names = json.loads(done.stdout)
     found = ", ".join(names) if names else f"no CUDA device, {os.cpu_count()} CPU cores"
-    wanted = device not in ("cpu", "auto")
-    ok = not wanted or (device.isdecimal() and int(device) < len(names))
+    indices = [one for one in device.split(",") if one not in ("cpu", "auto")]
+    ok = all(one.isdecimal() and int(one) < len(names) for one in indices)
     return Finding(name="device", ok=ok, found=found, remedy=f"--device {device} is not there; use cpu or auto")
 
 

@@ -45,7 +45,10 @@ def places_of(config: Config, runs: int) -> list[Place]:
                 f"scheduler hands them out, as [{wanted.name}] asks it to"
             )
         # Ray says what a run may take and leaves it at that: threads beyond it would be another run's.
-        threads = config.ray.cpus if wanted.name == "ray" and not config.training.threads else None
+        processes = config.training.device.count(",") + 1
+        threads = None
+        if wanted.name == "ray" and not config.training.threads:
+            threads = max(1, config.ray.cpus // processes)
         return [Place(threads=threads)] * (jobs or max(runs, 1))
     if slots and jobs > len(slots):
         raise ConfigError(

@@ -47,19 +47,18 @@ def run_sensitivity(request: Request, budget: str = "") -> int:
         if config.demo:
             demo_weights(request, Path(config.model.checkpoint))
         checkpoint = starting_checkpoint(config, root, fingerprint, say)
-        spec = write_specification(
-            out / "run.toml",
-            specification(
-                config,
-                run_id=f"sensitivity/{config.model.variant}",
-                seed=0,
-                series=["raw"],
-                dataset=root.data(fingerprint),
-                checkpoint=checkpoint,
-                references=root.references,
-                overrides={},
-            ),
+        content = specification(
+            config,
+            run_id=f"sensitivity/{config.model.variant}",
+            seed=0,
+            series=["raw"],
+            dataset=root.data(fingerprint),
+            checkpoint=checkpoint,
+            references=root.references,
+            overrides={},
         )
+        content["training"]["device"] = config.training.first_device
+        spec = write_specification(out / "run.toml", content)
         say(_describe(config, out, log))
         options = ["--budget", str(allowed)] if allowed is not None else []
         code = stream("qat-train", "sensitivity", "--spec", spec, "--out", out, *options, log=log, prefix="")

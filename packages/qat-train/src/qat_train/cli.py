@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,8 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 @click.version_option(package_name="qat-train")
 def cli() -> None:
     """W4A16 quantization-aware training of an Ultralytics detector with ModelOpt."""
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):  # whatever started us may be distributed itself
+        os.environ.pop(name, None)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
 
 

@@ -2,8 +2,11 @@
 
 import contextlib
 import logging
+import os
+import signal
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 
 import qat_artifacts
@@ -14,21 +17,29 @@ from qat_train.environment import prepare_environment
 def accompany() -> None:
     """Train with rank 0 by the order that stdin brings, and write nothing."""
     logging.basicConfig(level=logging.ERROR, format=f"rank {ranks.rank()}: %(message)s", stream=sys.stderr)
-    order = ranks.obey(sys.stdin.readline())
-    prepare_environment(order.threads)
-    from qat_train.errors import Diverged
-    from qat_train.runner import follow
+    for asked in (signal.SIGINT, signal.SIGTERM):  # of a whole group: rank 0 decides, and its end is ours
+        signal.signal(asked, signal.SIG_IGN)
+    with tempfile.TemporaryDirectory(prefix="qat-train-") as folder:
+        order = ranks.obey(sys.stdin.buffer.readline(), Path(folder))
+        prepare_environment(order.threads)
+        from qat_train.errors import Diverged
+        from qat_train.runner import follow
 
-    # A run that diverges has that as its result, which rank 0 records.
-    with tempfile.TemporaryDirectory(prefix="qat-train-") as folder, contextlib.suppress(Diverged):
-        follow(order, Path(folder))
+        with contextlib.suppress(Diverged):  # the run's result, which rank 0 records
+            follow(order, Path(folder))
 
 
 def main() -> None:
     """Entry point: exit codes of `qat_artifacts.Exit`."""
     from qat_train.cli import FAILURES
 
-    sys.exit(qat_artifacts.run_command(accompany, FAILURES))
+    try:
+        code = qat_artifacts.run_command(accompany, FAILURES)
+    except BaseException:
+        traceback.print_exc()
+        code = qat_artifacts.Exit.BUG
+    sys.stderr.flush()
+    os._exit(code)  # at once: the way out of an interpreter may wait for a collective that never ends
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ def prepare(spec: RunSpec, *, folder: Path, threads: int, pretrain: bool = False
     evaluator = Evaluator(
         data.yaml,
         imgsz=spec.training.imgsz,
-        batch=2 * spec.training.batch,
+        batch=2 * spec.training.batch // ranks.world_size(),
         device=device,
         folder=folder,
         guard=assert_on_grid if peer is None else functools.partial(assert_peer_on_grid, peer),

@@ -9,25 +9,31 @@ itself goes over, so that nothing has to be pickled, and an error of the run kee
 """
 
 import contextlib
+import datetime
+import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 import qat_artifacts
+from qat_artifacts import Exit
 from qat_train.errors import ResourceError, SpecError
+from qat_train.occupancy import FILE
 from qat_train.spec import RunSpec
 
 _GRACE = 10.0  # seconds in which rank 0 may end by itself after another rank has
-_LONGEST_WAIT = 24 * 3600.0  # seconds that a rank waits for the others: rank 0 evaluates while they do
+_LONGEST_WAIT = datetime.timedelta(days=1)  # of a rank for the others: rank 0 evaluates meanwhile
 
 
 @attrs.frozen(kw_only=True)
@@ -65,9 +71,11 @@ def own_device(asked: str) -> str:
     """The device of this process.
 
     Raises:
-        SpecError: there are more or fewer devices than ranks: several are for training alone.
+        SpecError: there are more or fewer devices than ranks: several devices are for training alone.
     """
     devices = devices_of(asked)
+    if len(devices) == 1 and world_size() > 1:
+        raise SpecError(f"training.device = {asked!r}, but WORLD_SIZE is {world_size()} in the environment: unset it")
     if len(devices) == 1:
         return asked
     if len(devices) != world_size():
@@ -75,7 +83,12 @@ def own_device(asked: str) -> str:
             f"training.device = {asked!r}: several devices are for qat-train run and pretrain, which start a process "
             "for each; give one"
         )
-    return devices[rank()]
+    if devices[0] == "cpu":
+        return "cpu"
+    from ultralytics.utils.torch_utils import parse_device
+
+    # All at once: it takes them as those of CUDA_VISIBLE_DEVICES where one of them is beyond torch's own count.
+    return str(parse_device(asked)).split(",")[rank()]
 
 
 def describe(asked: str, own: Any) -> str:
@@ -129,9 +142,6 @@ def become_first(count: int) -> None:
         if "ultralytics.utils" in sys.modules:
             raise SpecError(f"Ultralytics was imported before this process was made one of {count} ranks")
         os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": str(count)}
-    else:  # whatever started us may be distributed itself
-        for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
-            os.environ.pop(name, None)
 
 
 def world_size() -> int:
@@ -145,7 +155,7 @@ def rank() -> int:
 
 
 @contextlib.contextmanager
-def others(spec: RunSpec, out: Path, *, identity: str, threads: int, pretrain: bool) -> Iterator[None]:
+def others(spec: RunSpec, out: Path, *, identity: str, threads: int, pretrain: bool) -> Iterator["Company"]:
     """While it lasts, the other ranks of a run train with this one, which calls `join` through its trainer.
 
     Args:
@@ -156,104 +166,161 @@ def others(spec: RunSpec, out: Path, *, identity: str, threads: int, pretrain: b
         pretrain: as of `qat_train.runner.execute`.
 
     Raises:
-        ResourceError: another rank ended before its time; its text says which one, on what device.
         SpecError: this process was not made rank 0, see `become_first`.
     """
     devices = devices_of(spec.training.device)
-    if len(devices) == 1:
-        yield
-        return
-    own_device(spec.training.device)  # or this process was not made rank 0
+    if len(devices) > 1:
+        own_device(spec.training.device)  # or this process was not made rank 0
     with tempfile.TemporaryDirectory(prefix="qat-train-") as folder:
-        meeting = str(Path(folder) / "meeting")
-        os.environ["QAT_TRAIN_MEETING"] = meeting
+        meeting = os.environ["QAT_TRAIN_MEETING"] = str(Path(folder) / "meeting")
         order = Order(
             spec=spec, out=str(out.resolve()), identity=identity, threads=threads, pretrain=pretrain, meeting=meeting
         )
-        company = _Company(devices, qat_artifacts.dumps(qat_artifacts.unstructure(order)))
+        company = Company(devices, json.dumps(qat_artifacts.unstructure(order)), out)
         try:
-            yield
-            company.finish()
-        except RuntimeError as error:  # such as that of a collective whose other side is gone
-            if (lost := company.lost(wait=True)) is not None:
-                raise ResourceError(f"{lost}; the same call again goes on") from error
-            raise
+            yield company
         finally:
             company.end()
 
 
-class _Company:
-    """The other ranks, as processes."""
+class Company:
+    """The other ranks of a run, as processes; none where it has one device."""
 
-    def __init__(self, devices: Sequence[str], order: str) -> None:
-        self._devices, self._ending = devices, threading.Event()
-        self._processes = []
-        for number in range(1, len(devices)):
-            environment = os.environ | {"RANK": str(number), "LOCAL_RANK": str(number)}
-            process = subprocess.Popen(
-                [sys.executable, "-m", "qat_train.companion"],
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                text=True,
-            )
-            self._processes.append(process)
-            assert process.stdin is not None
-            # A line, and the pipe stays open: its end is the end of rank 0, which may have been killed.
-            process.stdin.write(f"{order.replace(chr(10), '')}\n")
-            process.stdin.flush()
-        threading.Thread(target=self._watch, daemon=True).start()
+    def __init__(self, devices: Sequence[str], order: str, out: Path) -> None:
+        """Start them. `out` is the folder of the run."""
+        self._devices, self._out, self._over = devices, out, threading.Event()
+        self._processes = [self._start(number, order) for number in range(1, len(devices))]
+        if self._processes:
+            threading.Thread(target=self._watch, daemon=True).start()
 
-    def lost(self, *, wait: bool = False) -> str | None:
-        """Which rank ended with an error; with `wait`, one that is about to as well."""
-        deadline = time.monotonic() + (_GRACE if wait else 0.0)
+    @staticmethod
+    def _start(number: int, order: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "qat_train.companion"],
+            env=os.environ | {"RANK": str(number), "LOCAL_RANK": str(number)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+        )
+        assert process.stdin is not None
+        _pipes.add(process.stdin.fileno())
+        # A line, and the pipe stays open: its end is the end of rank 0, which may have been killed.
+        process.stdin.write(f"{order}\n".encode())
+        process.stdin.flush()
+        return process
+
+    @contextlib.contextmanager
+    def training(self) -> Iterator[None]:
+        """Around what ranks do together: the end of one is the reason for what fails in rank 0.
+
+        Raises:
+            ResourceError: another rank ended with an error of its own, which stands above.
+        """
+        try:
+            yield
+        except RuntimeError as error:  # such as that of a collective whose other side is gone
+            if type(error).__name__ in ("OutOfMemoryError", "AcceleratorError"):
+                raise  # rank 0's own
+            if (lost := self._lost(_GRACE)) is None or lost.code == Exit.BUG:
+                raise
+            if lost.code < 0:
+                self._give_up(lost)
+            raise ResourceError(f"{lost}, see above") from error
+        self._over.set()
+
+    def _lost(self, patience: float = 0.0) -> "_Lost | None":
+        """The first rank that ended with an error, or is about to within so many seconds."""
+        deadline = time.monotonic() + patience
         while True:
             for number, process in enumerate(self._processes, 1):
                 if process.poll():
-                    return f"rank {number} on device {self._devices[number]} ended with code {process.returncode}"
-            if time.monotonic() >= deadline:
+                    return _Lost(number, self._devices[number], process.returncode)
+            if not self._processes or time.monotonic() >= deadline:
                 return None
             time.sleep(0.05)
 
     def _watch(self) -> None:
         """End rank 0 too, where it waits for a rank that is gone and does not notice, as NCCL may not."""
-        while not self._ending.wait(0.5):
-            if (lost := self.lost()) is not None:
-                if self._ending.wait(2 * _GRACE):
-                    return
-                print(f"error: {lost}; the same call again goes on", file=sys.stderr, flush=True)
-                os._exit(qat_artifacts.Exit.ENVIRONMENT)
+        while not self._over.wait(0.5):
+            if (lost := self._lost()) is not None and not self._over.wait(2 * _GRACE):
+                self._give_up(lost)
 
-    def finish(self) -> None:
-        """Wait for the others, who have finished too or are about to."""
-        self._ending.set()
-        for process in self._processes:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_GRACE)
+    def _give_up(self, lost: "_Lost") -> None:
+        """End this process at once, as the other one ended: by its signal, or with its exit code."""
+        shutil.rmtree(Path(os.environ["QAT_TRAIN_MEETING"]).parent, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            (self._out / FILE).write_text("", encoding="utf-8")  # the lock itself ends with us
+        print(f"error: {lost}; the run is whole up to its last epoch", file=sys.stderr, flush=True)
+        if lost.code < 0:
+            with contextlib.suppress(OSError, ValueError):  # SIGKILL has no handler, and a thread may set none
+                signal.signal(-lost.code, signal.SIG_DFL)
+            os.kill(os.getpid(), -lost.code)
+        os._exit(lost.code if lost.code > 0 else Exit.ENVIRONMENT)
 
     def end(self) -> None:
-        """End the others, which do so by themselves when the pipe closes."""
-        self._ending.set()
+        """Wait for the others where the run is through, else end them: the end of the pipe is theirs."""
+        through = self._over.is_set()
+        self._over.set()
+        deadline = time.monotonic() + _GRACE
+        if through:
+            self._wait(deadline)
         for process in self._processes:
             assert process.stdin is not None
+            _pipes.discard(process.stdin.fileno())
             with contextlib.suppress(OSError):
                 process.stdin.close()
+        self._wait(max(deadline, time.monotonic() + _GRACE / 2))
         for process in self._processes:
-            try:
-                process.wait(_GRACE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.kill()
+            process.wait()
+
+    def _wait(self, deadline: float) -> None:
+        for process in self._processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, deadline - time.monotonic()))
 
 
-def obey(line: str) -> Order:
-    """What another rank does first, before Ultralytics is imported: take its order, and end when rank 0 does."""
-    order = qat_artifacts.structure(qat_artifacts.loads(line), Order, source="the order of rank 0")
+@attrs.frozen
+class _Lost:
+    """A rank that ended before its time; `code` is negative for the signal that ended it."""
+
+    number: int
+    device: str
+    code: int
+
+    def __str__(self) -> str:
+        how = f"was killed by {signal.Signals(-self.code).name}" if self.code < 0 else f"ended with code {self.code}"
+        return f"rank {self.number} on device {self.device} {how}"
+
+
+_pipes: set[int] = set()  # to the other ranks
+
+
+def _forget() -> None:
+    """In a forked child, such as one that loads images: an open end would hide the end of rank 0 from the others."""
+    for descriptor in _pipes:
+        os.close(descriptor)
+    _pipes.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
+def obey(line: bytes, folder: Path) -> Order:
+    """What another rank does first, before Ultralytics is imported: take its order, and end when rank 0 does.
+
+    Args:
+        line: from stdin.
+        folder: of this rank, removed at the end.
+    """
+    order = qat_artifacts.structure(json.loads(line), Order, source="the order of rank 0")
     os.environ["QAT_TRAIN_MEETING"] = order.meeting
 
     def follow() -> None:
-        sys.stdin.read()
-        os._exit(qat_artifacts.Exit.OK)
+        # Not through sys.stdin: what reads holds its lock, which a forked loader of images needs to close it.
+        while os.read(0, 1):
+            pass
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(Exit.OK)
 
     threading.Thread(target=follow, daemon=True).start()
     return order
@@ -265,8 +332,6 @@ def join(device: Any) -> None:
     Args:
         device: of this rank.
     """
-    import datetime
-
     import torch
 
     cuda = device.type == "cuda"
@@ -274,10 +339,12 @@ def join(device: Any) -> None:
         torch.cuda.set_device(device)
     torch.distributed.init_process_group(
         "nccl" if cuda else "gloo",
-        init_method=f"file://{os.environ['QAT_TRAIN_MEETING']}",
+        store=torch.distributed.FileStore(  # type: ignore[attr-defined]  # it is there, mypy does not see it
+            os.environ["QAT_TRAIN_MEETING"], world_size()
+        ),
         rank=rank(),
         world_size=world_size(),
-        timeout=datetime.timedelta(seconds=_LONGEST_WAIT),
+        timeout=_LONGEST_WAIT,
     )
 
 
@@ -298,3 +365,14 @@ def of_first(value: Any) -> Any:
     told = [value]
     torch.distributed.broadcast_object_list(told, src=0)
     return told[0]
+
+
+def mean(values: Mapping[str, float], device: Any) -> dict[str, float]:
+    """Means over the ranks of values that each of them has; the values themselves where there is one process."""
+    if world_size() == 1:
+        return dict(values)
+    import torch
+
+    found = torch.tensor(list(values.values()), dtype=torch.float32, device=device)
+    torch.distributed.all_reduce(found)
+    return dict(zip(values, (found / world_size()).tolist(), strict=True))

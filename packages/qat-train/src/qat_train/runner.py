@@ -80,11 +80,20 @@ def _execute(
     ranks.check(spec)
     if (done := _previous(out, identity, resume)) is not None:
         return done
-    with ranks.others(spec, out, identity=identity, threads=threads, pretrain=pretrain):
-        return _train(spec, out, identity, threads=threads, pretrain=pretrain, report=report)
+    with ranks.others(spec, out, identity=identity, threads=threads, pretrain=pretrain) as company:
+        return _train(spec, out, identity, company, threads=threads, pretrain=pretrain, report=report)
 
 
-def _train(spec: RunSpec, out: Path, identity: str, *, threads: int, pretrain: bool, report: Report) -> Run:
+def _train(
+    spec: RunSpec,
+    out: Path,
+    identity: str,
+    company: ranks.Company,
+    *,
+    threads: int,
+    pretrain: bool,
+    report: Report,
+) -> Run:
     """`execute`, where there is something to train."""
     folder = (out / "ultralytics").resolve()
     prepared = prepare(spec, folder=folder, threads=threads, pretrain=pretrain)
@@ -100,8 +109,8 @@ def _train(spec: RunSpec, out: Path, identity: str, *, threads: int, pretrain: b
             run = attrs.evolve(run, references=measure_references(prepared))
             qat_artifacts.write(out / "run.json", run, inputs=inputs)
         give_model(trainer, prepared, pretrain=pretrain)
-        trainer.train()
-        ranks.part()
+        with company.training():
+            trainer.train()
     except Diverged as error:
         diverged = str(error)
     except (TrainError, torch.OutOfMemoryError, torch.AcceleratorError, OSError) as error:
@@ -109,11 +118,8 @@ def _train(spec: RunSpec, out: Path, identity: str, *, threads: int, pretrain: b
         failed = attrs.evolve(run, status="failed", error=why, events=tuple(context.events))
         with contextlib.suppress(OSError):  # a full disk: the record then says "running", as after a kill
             qat_artifacts.write(out / "run.json", failed, inputs=inputs)
-        if isinstance(error, torch.OutOfMemoryError):
-            raise ResourceError(f"out of memory: {str(error).splitlines()[0]}") from error
-        if isinstance(error, torch.AcceleratorError):
-            why = str(error).splitlines()[0]
-            raise ResourceError(f"device {prepared.device} failed: {why}; the same call again goes on") from error
+        if isinstance(error, torch.OutOfMemoryError | torch.AcceleratorError):
+            raise _of_device(error, prepared.device) from error
         if isinstance(error, OffGrid):  # weights that this run made, no fault of what it was given
             raise TrainError(str(error)) from error
         raise
@@ -138,6 +144,7 @@ def _train(spec: RunSpec, out: Path, identity: str, *, threads: int, pretrain: b
     )
     qat_artifacts.write(out / "run.json", run, inputs=[*inputs, out / "metrics.jsonl"])
     shutil.rmtree(out / "state", ignore_errors=True)  # the checkpoint holds raw and EMA weights
+    ranks.part()
     if diverged is not None:
         raise Diverged(diverged)
     return run
@@ -163,8 +170,17 @@ def follow(order: ranks.Order, folder: Path) -> None:
         report=lambda _record, _epochs: None,
     )
     give_model(trainer, prepared, pretrain=order.pretrain)
-    trainer.train()
-    ranks.part()
+    try:
+        trainer.train()
+    except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
+        raise _of_device(error, prepared.device) from error
+
+
+def _of_device(error: Exception, device: torch.device) -> ResourceError:
+    why = str(error).splitlines()[0]
+    if isinstance(error, torch.OutOfMemoryError):
+        return ResourceError(f"out of memory: {why}")
+    return ResourceError(f"device {device} failed: {why}; the same call again goes on")
 
 
 def make_trainer(

@@ -4,6 +4,7 @@ Each override says which behaviour of ultralytics 8.4 it replaces. The training 
 schedule, gradient clipping) is Ultralytics' own.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -65,6 +66,10 @@ class RunContext:
     events: list[Event] = attrs.field(factory=list)
     seconds: float = 0.0
     ema_schedule: EmaSchedule | None = None
+
+
+class _Through(Exception):
+    """There is no epoch left to train."""
 
 
 class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publishes no types
@@ -172,11 +177,16 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
         self.start_epoch = state.epoch
         self.context.records[:] = state.records
         self.context.events[:] = state.events
-        self._elapsed_before = state.seconds
-        if state.epoch:
+        self._elapsed_before = self.context.seconds = state.seconds
+        if 0 < state.epoch < self.epochs:
             self._note(state.epoch + 1, "resumed", f"continued after epoch {state.epoch}")
 
     def _on_train_start(self) -> None:
+        if self.start_epoch >= self.epochs:
+            self.epoch = self.epochs - 1
+            if ranks.rank() == 0:
+                write_metrics(self.context.folder, self.context.records)
+            raise _Through
         if self.start_epoch == 0 and not self.context.records and ranks.rank() == 0:
             self._save_state(0)  # so that a first epoch that goes wrong can be redone too
         self._started = time.monotonic()
@@ -190,7 +200,7 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
         if ranks.world_size() > 1:  # one order of the images for all ranks, and other augmentations in each
             self.train_loader.sampler.seed = seed
             self.train_loader.sampler.set_epoch(self.epoch)
-            seed += ranks.rank()
+            seed = (seed + ranks.rank()) % 2**32
         seed_everything(seed)
         self.train_loader.generator.manual_seed(seed)
         self.train_loader.reset()
@@ -205,6 +215,11 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
 
     def _begin_batch(self) -> None:
         self._batches += 1
+
+    def _do_train(self) -> None:
+        """Nothing, where the last epoch is done already and what was cut off came after it."""
+        with contextlib.suppress(_Through):
+            super()._do_train()
 
     # One epoch --------------------------------------------------------------------------------------------------------
 
@@ -249,7 +264,8 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
         Once, on rank 0: its batch norms are those that are kept.
         """
         points = {name: self._evaluate(name) for name in self.context.spec.run.series if ranks.rank() == 0}
-        losses = {k: float(v) for k, v in (self.tloss or {}).items()}
+        losses = ranks.mean({k: float(v) for k, v in (self.tloss or {}).items()}, self.device)
+        self._losses_finite = all(map(math.isfinite, losses.values()))
         record = EpochRecord(
             epoch=self.epoch + 1,
             steps=len(self.train_loader) * (self.epoch + 1),
@@ -306,13 +322,17 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
         return True
 
     def _fault(self) -> Any:
-        losses = (self.tloss or {}).values()
-        if not all(math.isfinite(float(v)) for v in losses) or not torch.isfinite(self.loss.detach()).all():
+        if not self._losses_finite or not torch.isfinite(self.loss.detach()).all():
             return "nan-loss"
         averaged = self.ema.ema.state_dict() if self.ema else {}
         if not _finite(self.net.state_dict()) or not _finite(averaged):
             return "nan-weights"
         return None
+
+    def save_metrics(self, metrics: dict[str, float]) -> None:
+        """Ultralytics' results.csv, for who looks for it: on a full disk our state fails, and says what it needs."""
+        with contextlib.suppress(OSError):
+            super().save_metrics(metrics)
 
     def save_model(self) -> bool:
         """Write our fp32 state; Ultralytics would write the EMA alone, in fp16, after replacing NaN by numbers."""

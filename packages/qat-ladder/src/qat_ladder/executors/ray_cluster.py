@@ -98,7 +98,8 @@ class RayCluster:
             ) from error
         finally:
             signal.signal(signal.SIGTERM, before)
-        gpus = 0.0 if config.training.device.startswith("cpu") else key.gpus
+        device = config.training.device
+        gpus = 0.0 if device.startswith("cpu") else key.gpus * (device.count(",") + 1)
         return cls(cpus=key.cpus, gpus=gpus, retries=config.executor.retries)
 
     def start(self, command: Command) -> Followed:

@@ -141,6 +141,7 @@ def measure(run: Trajectory, root: Root, *, dataset: Path, checkpoint: str, step
         references=None,
         overrides={},
     )
+    content["training"]["device"] = config.training.first_device
     spec = write_specification(folder / "run.toml", content)
     say(
         f"{run.variant}/{run.arm}: measuring {steps} steps at {config.training.imgsz} px, batch {config.training.batch}"
