@@ -41,14 +41,36 @@ def test_the_identity_changes_nothing(task):
         assert torch.equal(task.model(task.x), before)
 
 
-def test_a_correction_acts_on_the_output_before_the_norm_and_only_inside_the_block(task):
-    correction = identity(task.model, task.layers()[:1])
+def spelled_out(net, correction, x):
+    """The corrected network by the definition: gamma h + beta after each convolution, on fixed statistics."""
+    first, second, last = (
+        lambda h, c=c: c.gamma.view(1, -1, 1, 1) * h + c.beta.view(1, -1, 1, 1) for c in correction.layers
+    )
+    x = torch.relu(net.bn1(first(net.conv1(x))))
+    x = torch.relu(net.bn2(second(net.conv2(x))))
+    return last(net.conv3(x)).mean((2, 3))
+
+
+@pytest.mark.parametrize("mode", [False, True])
+def test_a_correction_acts_between_convolution_and_norm_and_only_inside_the_block(mode):
+    """Outputs, and the gradients that train it, are those of the definition."""
+    net, x = Net(dtype=torch.float64).train(mode), torch.randn(4, 3, 9, 9, dtype=torch.float64)
+    for norm in (net.bn1, net.bn2):
+        norm.momentum = 0.0  # a norm in training mode takes the batch's statistics, and would move its own
+    correction = identity(net, ToyTask().layers())
     disturb(correction)
-    h = task.model.conv1(task.x)
-    gamma, beta = (p.detach().view(1, -1, 1, 1) for p in (correction.layers[0].gamma, correction.layers[0].beta))
-    with attach(task.model, correction):
-        assert torch.allclose(task.model.conv1(task.x), gamma * h + beta, atol=1e-6)
-    assert torch.equal(task.model.conv1(task.x), h)
+    plain = net(x)
+    wanted = spelled_out(net, correction, x)
+    gradients = torch.autograd.grad(wanted.square().sum(), correction.parameters())
+    with attach(net, correction):
+        found = net(x)
+        other = torch.autograd.grad(found.square().sum(), correction.parameters())
+    assert not torch.allclose(plain, wanted)
+    assert torch.allclose(found, wanted, rtol=1e-10, atol=1e-12)
+    for ours, theirs in zip(other, gradients, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-8, atol=1e-10)
+    assert torch.equal(net(x), plain)
+    assert "forward" not in net.bn1.__dict__
 
 
 def test_names_that_are_no_convolution_or_no_fitting_norm_are_refused(task):

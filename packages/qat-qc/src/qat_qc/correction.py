@@ -1,4 +1,4 @@
-"""Per-channel corrections of convolution outputs: h' = gamma * h + beta, attached as hooks.
+"""Per-channel corrections of convolution outputs: h' = gamma * h + beta, attached to a model without changing it.
 
 Gupta & Asthana, "Reducing the Side-Effects of Oscillations in Training of Quantized YOLO Networks" (WACV 2024,
 arXiv:2311.05109), section 3.4.
@@ -6,11 +6,12 @@ arXiv:2311.05109), section 3.4.
 
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import attrs
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from qat_qc.errors import CorrectionError
@@ -93,15 +94,45 @@ def _channelwise(values: Tensor, output: Tensor) -> Tensor:
 
 @contextmanager
 def attach(model: nn.Module, correction: Correction) -> Iterator[None]:
-    """Apply the corrections to every forward pass inside the block; the model itself stays as it is."""
+    """Apply the corrections to every forward pass inside the block; the model itself stays as it is.
+
+    A correction before a batch norm on its running statistics is one per-channel line with it, and is computed so: two
+    would cost five passes over each activation more, which is most of what training no weights saves. The output of
+    such a convolution itself is not corrected, its norm's is.
+    """
     with ExitStack() as stack:
         for layer in correction.layers:
 
             def hook(_module: nn.Module, _inputs: object, output: Tensor, layer: LayerCorrection = layer) -> Tensor:
                 return _channelwise(layer.gamma, output) * output + _channelwise(layer.beta, output)
 
-            stack.enter_context(_removed(model.get_submodule(layer.name).register_forward_hook(hook)))
+            if layer.batch_norm is None:
+                stack.enter_context(_removed(model.get_submodule(layer.name).register_forward_hook(hook)))
+            else:
+                stack.enter_context(_corrected(model.get_submodule(layer.batch_norm), layer))
         yield
+
+
+@contextmanager
+def _corrected(norm: Any, layer: LayerCorrection) -> Iterator[None]:
+    """Let a norm y = w (h - mean) / spread + b take gamma h + beta for h, inside the block."""
+    plain = norm.forward
+
+    def forward(output: Tensor) -> Tensor:
+        if norm.training:  # its statistics are then those of what it is given
+            corrected: Tensor = plain(_channelwise(layer.gamma, output) * output + _channelwise(layer.beta, output))
+            return corrected
+        # w (gamma h + beta - mean) / spread + b, with h - mean taken out
+        moved = layer.gamma * norm.running_mean + layer.beta - norm.running_mean
+        bias = norm.bias + norm.weight * moved / torch.sqrt(norm.running_var + norm.eps)
+        mean, variance = norm.running_mean, norm.running_var
+        return functional.batch_norm(output, mean, variance, norm.weight * layer.gamma, bias, eps=norm.eps)
+
+    norm.__dict__["forward"] = forward
+    try:
+        yield
+    finally:
+        del norm.__dict__["forward"]
 
 
 @contextmanager

@@ -51,6 +51,7 @@ class CorrectionTask:
             from qat_train.environment import use_threads
             from qat_train.evaluator import Evaluator
             from qat_train.preparation import choose_device
+            from qat_train.weight_pass import WeightPass
 
             self._device = choose_device(device or ranks.first_of(run.training.device))
             model, self._checkpoint = load_checkpoint(run_dir / run.files.checkpoint, weights)
@@ -64,6 +65,7 @@ class CorrectionTask:
                 folder=run_dir / "ultralytics",
             )
             use_threads(threads)
+            WeightPass(self.model)
         self._run, self._folder = run, run_dir
         self.run_id = run.run_id
         self.images = run.dataset.train_images
@@ -143,7 +145,7 @@ class CorrectionTask:
         if hasattr(criterion, "final_o2m"):
             criterion.o2m = criterion.final_o2m
             criterion.o2o = criterion.total - criterion.o2m
-        total, _ = model.loss(batch)
+        total, _ = model(batch)  # called, not its `loss`: the call quantizes all weights at once
         mean: Tensor = total.sum() / batch["img"].shape[0]
         return mean
 

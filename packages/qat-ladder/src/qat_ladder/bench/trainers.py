@@ -91,9 +91,9 @@ with quiet_stdout(), tempfile.TemporaryDirectory() as out:
 print(json.dumps({"seconds": spent[-1], "size": f"{sizes[-1] / 1e6:.0f} MB"}))
 """
 
-# An epoch of Quantization Correction of a finished run, the evaluations around it left out.
+# An epoch of Quantization Correction of a finished run: steps times their median, as of training.
 CORRECT = """\
-import json, sys, tempfile
+import itertools, json, statistics, sys, tempfile
 from pathlib import Path
 from qat_train.environment import quiet_stdout
 with quiet_stdout(), tempfile.TemporaryDirectory() as out:
@@ -101,7 +101,8 @@ with quiet_stdout(), tempfile.TemporaryDirectory() as out:
     spent = []
     task = load_task(Path(sys.argv[1]), "ema")
     record = correct(task, Path(out), weights="ema", report=lambda progress: spent.append(progress.seconds))
-print(json.dumps({"seconds": spent[-1], "steps": record.steps}))
+step = statistics.median(later - sooner for sooner, later in itertools.pairwise(spent))
+print(json.dumps({"seconds": step * record.steps, "steps": record.steps}))
 """
 
 # A whole ladder; what bare training has no counterpart of is taken from its records, subtracted, and printed, beside
