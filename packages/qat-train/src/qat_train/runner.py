@@ -20,6 +20,7 @@ from qat_train import ranks
 from qat_train.arguments import training_arguments
 from qat_train.averaging import describe as describe_ema
 from qat_train.checkpoint import Checkpoint, save_checkpoint
+from qat_train.context import RunContext
 from qat_train.detector import class_width, save_pt
 from qat_train.disk import bytes_of_run, require_room
 from qat_train.environment import git_state, versions
@@ -32,7 +33,7 @@ from qat_train.preparation import Prepared, measure_references, prepare, require
 from qat_train.run import EpochRecord, Files, ModelBlock, References, Run, TrainingBlock
 from qat_train.spec import RunSpec
 from qat_train.state import load_state
-from qat_train.trainer import QatTrainer, RunContext
+from qat_train.trainer import QatTrainer
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ schedule, gradient clipping) is Ultralytics' own.
 import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,11 @@ from torch.nn.parallel import DistributedDataParallel
 from ultralytics.models.yolo.detect import DetectionTrainer
 
 from qat_train import ranks
-from qat_train.averaging import EmaSchedule, NoEma, build_ema, schedule
+from qat_train.averaging import NoEma, build_ema, schedule
+from qat_train.context import RunContext
 from qat_train.drift import DriftMeter
 from qat_train.environment import use_threads
 from qat_train.errors import Diverged, ResourceError
-from qat_train.evaluator import Evaluator
 from qat_train.insertion import keep_scales_positive
 from qat_train.interventions import build as build_interventions
 from qat_train.isolation import isolated, replaced
@@ -31,7 +31,6 @@ from qat_train.metrics import write_metrics
 from qat_train.oscillation import Tracker
 from qat_train.randomness import epoch_seed, seed_everything
 from qat_train.run import EpochRecord, Evaluation, Event
-from qat_train.spec import RunSpec
 from qat_train.state import (
     TrainingState,
     load_state,
@@ -45,27 +44,6 @@ from qat_train.state import (
 from qat_train.weight_pass import WeightPass
 
 MOST_ROLLBACKS = 3  # per run, the same for every method
-
-
-@attrs.define(kw_only=True)
-class RunContext:
-    """What the trainer needs beyond Ultralytics' arguments, and what it hands back."""
-
-    spec: RunSpec
-    spec_sha256: str
-    evaluator: Evaluator
-    quantized_layers: int
-    folder: Path
-    device: torch.device
-    threads: int
-    report: Callable[[EpochRecord, int], None]
-    scale_parameters: Callable[[Any], list[torch.nn.Parameter]]
-    check_images: Callable[[int], None]  # refuses a training loader that left images out
-    teacher: Any = None  # the floating-point starting model, for interventions
-    records: list[EpochRecord] = attrs.field(factory=list)
-    events: list[Event] = attrs.field(factory=list)
-    seconds: float = 0.0
-    ema_schedule: EmaSchedule | None = None
 
 
 class _Through(Exception):

@@ -12,6 +12,7 @@ from qat_ladder.bench.case import Case, Contestant, Group, Setup
 from qat_ladder.bench.judging import differing
 from qat_ladder.bench.process import Failed, missing, run
 from qat_ladder.bench.record import Benchmark, Comparison, Result, machine, public, versions
+from qat_ladder.tasks import PROJECT
 
 
 def measure(group: Group, setup: Setup, *, rounds: int | None = None) -> Benchmark:
@@ -66,6 +67,7 @@ def _empty(contestant: Contestant, setup: Setup) -> Result:
     names = {contestant.command[0]: Path(contestant.command[0]).name, str(setup.work): "WORK"}
     if setup.data is not None:
         names[str(setup.data)] = "$QAT_TEST_DATA"
+    names[str(PROJECT)] = "."  # last: the others may lie in it
     return Result(
         name=contestant.name,
         command=public(contestant.command, names),
