@@ -38,15 +38,6 @@ def ladder(data, root, *more):
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Somebody's COCO root, read-only as a careful user would keep it."""
-    root = tmp_path_factory.mktemp("user") / "coco"
-    command = [sys.executable, "-m", "qat_data", "synth", "--out", root, "--images", "20", "--val-images", "10"]
-    subprocess.run([*map(str, command), "--imgsz", "96", "--seed", "3"], check=True, capture_output=True)
-    return root
-
-
-@pytest.fixture(scope="module")
 def rung(data, tmp_path_factory):
     """A finished run root; the hash of the user's data before and after."""
     root = tmp_path_factory.mktemp("runs") / "ladder"

@@ -16,14 +16,6 @@ PATIENCE = 900  # seconds: far above what a tiny run takes on any machine
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    root = tmp_path_factory.mktemp("user") / "coco"
-    command = [sys.executable, "-m", "qat_data", "synth", "--out", root, "--images", "20", "--val-images", "10"]
-    subprocess.run([*map(str, command), "--imgsz", "96", "--seed", "3"], check=True, capture_output=True)
-    return root
-
-
 def start(data, root, *more):
     """A ladder of one row; one thread each, since numbers depend on their count."""
     flags = ("--profile", "tiny", "--methods", "ema", "--device", "cpu", "--coco-root", data)

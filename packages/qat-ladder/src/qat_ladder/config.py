@@ -107,6 +107,11 @@ class Training:
             raise ValueError(f"a device is named twice in {value!r}")
 
     @property
+    def ranks(self) -> int:
+        """How many devices, and so processes, train a run together."""
+        return self.device.count(",") + 1
+
+    @property
     def first_device(self) -> str:
         """The one that does what is no training: corrections, scans, measurements."""
         return self.device.partition(",")[0]

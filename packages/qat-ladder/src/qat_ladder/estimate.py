@@ -22,7 +22,7 @@ def work(config: Config, train_images: int, val_images: int, series: int) -> flo
 
 def seconds_per_epoch(config: Config, train_images: int, val_images: int, series: int) -> float | None:
     """Guess for one epoch on the CPU; None where a GPU will be used, whose speed is unknown before its first epoch."""
-    gpu = not config.training.device.startswith("cpu") and shutil.which("nvidia-smi") is not None
+    gpu = config.training.first_device != "cpu" and shutil.which("nvidia-smi") is not None
     if gpu:
         return None
     threads = config.training.threads or os.cpu_count() or 1

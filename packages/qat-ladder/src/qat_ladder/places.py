@@ -45,10 +45,9 @@ def places_of(config: Config, runs: int) -> list[Place]:
                 f"scheduler hands them out, as [{wanted.name}] asks it to"
             )
         # Ray says what a run may take and leaves it at that: threads beyond it would be another run's.
-        processes = config.training.device.count(",") + 1
         threads = None
         if wanted.name == "ray" and not config.training.threads:
-            threads = max(1, config.ray.cpus // processes)
+            threads = max(1, config.ray.cpus // config.training.ranks)
         return [Place(threads=threads)] * (jobs or max(runs, 1))
     if slots and jobs > len(slots):
         raise ConfigError(

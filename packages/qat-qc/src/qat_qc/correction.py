@@ -97,8 +97,8 @@ def attach(model: nn.Module, correction: Correction) -> Iterator[None]:
     """Apply the corrections to every forward pass inside the block; the model itself stays as it is.
 
     A correction before a batch norm on its running statistics is one per-channel line with it, and is computed so: two
-    would cost five passes over each activation more, which is most of what training no weights saves. The output of
-    such a convolution itself is not corrected, its norm's is.
+    would be more passes over each activation, forward and backward. The output of such a convolution itself is not
+    corrected, its norm's is.
     """
     with ExitStack() as stack:
         for layer in correction.layers:

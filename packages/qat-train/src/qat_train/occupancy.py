@@ -18,21 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from qat_train import unshared
 from qat_train.errors import Busy, ResourceError
 
 FILE = ".trainer"
 PATIENCE = 3.0  # seconds: a trainer whose ladder was killed dies with it, but not in the same instant
-_held: set[int] = set()  # descriptors of this process
-
-
-def _forget() -> None:
-    """In a forked child, such as one that loads images: it would hold the lock after the end of its parent."""
-    for descriptor in _held:
-        os.close(descriptor)
-    _held.clear()
-
-
-os.register_at_fork(after_in_child=_forget)
 
 
 @contextlib.contextmanager
@@ -46,7 +36,7 @@ def sole_trainer(folder: Path) -> Iterator[None]:
     """
     path = folder / FILE
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    _held.add(descriptor)
+    unshared.descriptors.add(descriptor)
     try:
         _acquire(descriptor, folder)
         if (about := _note(descriptor)) and about["host"] != platform.node():
@@ -61,7 +51,7 @@ def sole_trainer(folder: Path) -> Iterator[None]:
         finally:
             _write(descriptor, "")
     finally:
-        _held.discard(descriptor)
+        unshared.descriptors.discard(descriptor)
         os.close(descriptor)
 
 

@@ -1,8 +1,8 @@
 """Several processes, each on a device, for one run: distributed data parallel (DDP).
 
 Rank 0 is the process that was asked for the run. It measures, writes and reports, as with one device. The others are
-started by it, read the same specification, and hold the same weights after every step, since each step takes the mean
-of all ranks' gradients. They write nothing, and end with rank 0, however that ends.
+started by it, read the same specification, and hold the same weights after every step, since each step takes the
+gradients of all ranks. They write nothing, and end with rank 0, however that ends.
 
 Ultralytics starts its ranks from a file that it writes and a pickle of trainer and callbacks. Here the specification
 itself goes over, so that nothing has to be pickled, and an error of the run keeps its text and exit code.
@@ -28,6 +28,7 @@ import attrs
 
 import qat_artifacts
 from qat_artifacts import Exit
+from qat_train import unshared
 from qat_train.errors import ResourceError, SpecError
 from qat_train.occupancy import FILE
 from qat_train.spec import RunSpec
@@ -83,12 +84,15 @@ def own_device(asked: str) -> str:
             f"training.device = {asked!r}: several devices are for qat-train run and pretrain, which start a process "
             "for each; give one"
         )
-    if devices[0] == "cpu":
-        return "cpu"
+    return _as_torch(asked)[rank()]
+
+
+def _as_torch(asked: str) -> list[str]:
+    """Several devices by torch's own numbers."""
     from ultralytics.utils.torch_utils import parse_device
 
     # All at once: it takes them as those of CUDA_VISIBLE_DEVICES where one of them is beyond torch's own count.
-    return str(parse_device(asked)).split(",")[rank()]
+    return list(devices_of(asked)) if asked.startswith("cpu") else str(parse_device(asked)).split(",")
 
 
 def describe(asked: str, own: Any) -> str:
@@ -99,7 +103,7 @@ def describe(asked: str, own: Any) -> str:
     """
     if "," not in asked:
         return str(own)
-    return ",".join(name if name == "cpu" else f"cuda:{name}" for name in devices_of(asked))
+    return ",".join(name if name == "cpu" else f"cuda:{name}" for name in _as_torch(asked))
 
 
 def first_of(recorded: str) -> str:
@@ -169,8 +173,10 @@ def others(spec: RunSpec, out: Path, *, identity: str, threads: int, pretrain: b
         SpecError: this process was not made rank 0, see `become_first`.
     """
     devices = devices_of(spec.training.device)
-    if len(devices) > 1:
-        own_device(spec.training.device)  # or this process was not made rank 0
+    if len(devices) == 1:
+        yield Company(devices, "", out)
+        return
+    own_device(spec.training.device)  # or this process was not made rank 0
     with tempfile.TemporaryDirectory(prefix="qat-train-") as folder:
         meeting = os.environ["QAT_TRAIN_MEETING"] = str(Path(folder) / "meeting")
         order = Order(
@@ -202,7 +208,7 @@ class Company:
             stdout=subprocess.DEVNULL,
         )
         assert process.stdin is not None
-        _pipes.add(process.stdin.fileno())
+        unshared.descriptors.add(process.stdin.fileno())
         # A line, and the pipe stays open: its end is the end of rank 0, which may have been killed.
         process.stdin.write(f"{order}\n".encode())
         process.stdin.flush()
@@ -265,7 +271,7 @@ class Company:
             self._wait(deadline)
         for process in self._processes:
             assert process.stdin is not None
-            _pipes.discard(process.stdin.fileno())
+            unshared.descriptors.discard(process.stdin.fileno())
             with contextlib.suppress(OSError):
                 process.stdin.close()
         self._wait(max(deadline, time.monotonic() + _GRACE / 2))
@@ -290,19 +296,6 @@ class _Lost:
     def __str__(self) -> str:
         how = f"was killed by {signal.Signals(-self.code).name}" if self.code < 0 else f"ended with code {self.code}"
         return f"rank {self.number} on device {self.device} {how}"
-
-
-_pipes: set[int] = set()  # to the other ranks
-
-
-def _forget() -> None:
-    """In a forked child, such as one that loads images: an open end would hide the end of rank 0 from the others."""
-    for descriptor in _pipes:
-        os.close(descriptor)
-    _pipes.clear()
-
-
-os.register_at_fork(after_in_child=_forget)
 
 
 def obey(line: bytes, folder: Path) -> Order:

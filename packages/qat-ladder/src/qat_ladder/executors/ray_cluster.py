@@ -98,8 +98,7 @@ class RayCluster:
             ) from error
         finally:
             signal.signal(signal.SIGTERM, before)
-        device = config.training.device
-        gpus = 0.0 if device.startswith("cpu") else key.gpus * (device.count(",") + 1)
+        gpus = 0.0 if config.training.first_device == "cpu" else key.gpus * config.training.ranks
         return cls(cpus=key.cpus, gpus=gpus, retries=config.executor.retries)
 
     def start(self, command: Command) -> Followed:

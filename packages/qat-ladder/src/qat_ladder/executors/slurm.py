@@ -93,8 +93,7 @@ class Slurm:
             ConfigError: a parameter is unknown or of the wrong type.
             Unavailable: there is no Slurm here.
         """
-        device = config.training.device
-        gpus = 0 if device.startswith("cpu") else device.count(",") + 1
+        gpus = 0 if config.training.first_device == "cpu" else config.training.ranks
         parameters = {"timeout_min": _DAY, "gpus_per_node": gpus} | config.slurm
         cluster = parameters.pop("cluster", "slurm")
         if cluster not in ("slurm", "local"):
