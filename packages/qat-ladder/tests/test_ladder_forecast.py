@@ -47,6 +47,10 @@ def test_more_gpus_than_jobs_end_with_the_longest():
 def test_a_job_is_a_start_its_epochs_and_its_corrections():
     one = job(10.0, lone_epoch=8.0, epochs=4, corrections=2, start=3.0, rows=("baseline", "ema", "ema+qc"))
     assert one.seconds == pytest.approx(3 + 40 + CORRECTION * 20)
+    two = attrs.evolve(one, corrected=2, references=5.0)  # processes of their own, and evaluations that are made once
+    assert two.seconds == pytest.approx(one.seconds + 2 * 3 + 5)
+    assert two.alone == pytest.approx(one.alone + 2 * 3 + 5)
+    assert two.stopped_after(3) == pytest.approx(two.seconds - 3 - 5 - 30)
     assert one.alone == pytest.approx(3 * (3 + 32) + CORRECTION * 20)
     assert one.stopped_after(3) == pytest.approx(one.seconds - 3 - 30)
     assert one.stopped_after(9) == pytest.approx(one.seconds - 3 - 40)
@@ -126,7 +130,18 @@ def test_a_measurement_is_made_with_data_and_weights_of_the_ladder_and_counts(as
     (row,) = told["arms"]
     assert (row["source"], row["device"]) == ("measured by qat-train pace", "a card")
     train, val = row["images"]
-    assert row["epoch_seconds"] == pytest.approx(-(-train // 16) * 0.5 + 2 * val * 0.01)
+    epoch = -(-train // 16) * 0.5 + 2 * val * 0.01
+    assert row["epoch_seconds"] == pytest.approx(epoch)
+    # Seven seconds for the run, and for its correction, which is a process too.
+    assert row["seconds"] == pytest.approx(2 * 7.0 + 2 * val * 0.01 + epoch * (row["epochs"] + CORRECTION))
+
+
+def test_references_are_counted_once_for_a_variant(asked, products):
+    script = products.folder / "product.py"
+    script.write_text(script.read_text() + PACE)
+    one, three = (forecast(asked(measure=5, seeds=seeds)) for seeds in ([0], [0, 1, 2]))
+    references = 2 * one["arms"][0]["images"][1] * 0.01
+    assert three["total"]["seconds"] == pytest.approx(3 * one["total"]["seconds"] - 2 * references)
 
 
 def test_every_arm_is_measured_for_itself_and_before_what_ran_in_the_root(asked, products, tmp_path):

@@ -33,18 +33,23 @@ def to_label(index: int, box: Sequence[float], width: float, height: float) -> L
     dropped, as Ultralytics does from one per cent on.
     """
     left, top, wide, high = box
+    right, bottom = left + wide, top + high
+    if left >= 0 and top >= 0 and right <= width and bottom <= height:  # as most boxes lie, and as no NaN does
+        across, down = (right - left) / width, (bottom - top) / height
+        if across > 0 and down > 0:
+            return Label(index, (left + right) / 2 / width, (top + bottom) / 2 / height, across, down)
     if not (isfinite(left) and isfinite(top) and isfinite(wide) and isfinite(high)):
         return "not_finite"
     if wide <= 0 or high <= 0:
         return "zero_area"
     x1, y1 = max(left, 0.0), max(top, 0.0)
-    x2, y2 = min(left + wide, width), min(top + high, height)
+    x2, y2 = min(right, width), min(bottom, height)
     if x2 <= x1 or y2 <= y1:
         return "outside"
     if (x2 - x1) / width == 0 or (y2 - y1) / height == 0:  # a side so small that its fraction underflows
         return "zero_area"
     tolerance = 1e-6 * max(width, height)  # the files round to a few decimals
-    moved = max(x1 - left, y1 - top, left + wide - x2, top + high - y2)
+    moved = max(x1 - left, y1 - top, right - x2, bottom - y2)
     return Label(
         index,
         (x1 + x2) / 2 / width,

@@ -1,20 +1,19 @@
 """The command: read policy and summaries, decide, write gate.json, exit 0 or 4."""
 
+from __future__ import annotations  # what annotations name is imported by the command that needs it
+
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import attrs
 import click
 
 import qat_artifacts
 from qat_artifacts import Exit
-from qat_gate.decide import decide
 from qat_gate.errors import EvidenceError, PolicyError
-from qat_gate.policy import read_policy
-from qat_gate.reading import find_summaries, read_summaries
-from qat_gate.request import Plan, PlannedCell, Request
-from qat_gate.text import render
-from qat_gate.verifying import verify
+
+if TYPE_CHECKING:
+    from qat_gate.request import PlannedCell
 
 FAILURES: dict[type[Exception], Exit] = {
     PolicyError: Exit.USAGE,
@@ -25,6 +24,8 @@ FAILURES: dict[type[Exception], Exit] = {
 
 
 def _cells(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> list[PlannedCell]:
+    from qat_gate.request import PlannedCell
+
     found = []
     for value in values:
         match value.split("/"):
@@ -87,6 +88,15 @@ def check(  # noqa: PLR0917  # click passes options by name
 
     Example: qat-gate check --policy configs/gate.toml --out runs/ladder/gate.json runs/ladder
     """
+    import attrs
+
+    from qat_gate.deciding import decide
+    from qat_gate.policy import read_policy
+    from qat_gate.reading import find_summaries, read_summaries
+    from qat_gate.request import Plan, Request
+    from qat_gate.text import render
+    from qat_gate.verifying import verify
+
     policy = read_policy(policy_path)
     found = read_summaries(find_summaries(summaries), policy)
     decision = decide(

@@ -29,7 +29,7 @@ class Pace:
         step_seconds: median of a training step of `batch` images: loading, forward, backward, optimizer, averages.
         step_spread: largest minus smallest of the measured steps, in seconds.
         image_seconds: of an evaluation, one image of one series, metrics included.
-        start_seconds: until the first step, imports and the references of a run left out.
+        start_seconds: of a process until its first step, its imports included; the references of a run are left out.
         epoch_seconds: what follows for a whole epoch: its steps, and an evaluation of each series.
         peak_bytes: most memory that torch held on the GPU; None on the CPU.
         run_bytes: an upper estimate of what a run holds on the disk at once.
@@ -100,7 +100,7 @@ class _Stopwatch:
         return self._seconds[WARM_UP:]
 
 
-def measure(spec: RunSpec, *, steps: int, threads: int) -> Pace:
+def measure(spec: RunSpec, *, steps: int, threads: int, before: float = 0.0) -> Pace:
     """Train a few steps of a specification, evaluate a few images, keep nothing.
 
     The epochs are as long as they have to be for the steps: a data set of fewer batches is gone through several times,
@@ -110,11 +110,12 @@ def measure(spec: RunSpec, *, steps: int, threads: int) -> Pace:
         spec: of the run; its images, its batch, its device.
         steps: how many to measure, after a warm-up of two.
         threads: CPU threads for torch.
+        before: seconds that the process has run already, as a run would have: its imports.
 
     Raises:
         SpecError, InputError, ResourceError: as of a run.
     """
-    started = time.monotonic()
+    started = time.monotonic() - before
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepared = prepare(spec, folder=folder / "ultralytics", threads=threads)

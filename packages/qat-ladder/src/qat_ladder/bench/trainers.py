@@ -133,7 +133,8 @@ more = {
     "corrections, evaluated before and after": sum(one["seconds"] + one["after"]["seconds"] for one in corrected),
     "references, once": sum(runs[0]["references"][name]["seconds"] for name in ("fp32", "ptq")),
 }
-times = {"planned": plan["total"]["seconds"], "whole": whole} | more
+alone = sum(line["seconds"] - sum(line[series]["seconds"] for series in ("raw", "ema")) for line in lines)
+times = {"epochs alone": alone, "planned": plan["total"]["seconds"], "whole": whole} | more
 shown = {name: f"{value:.1f} s" for name, value in times.items()}
 print(json.dumps({"seconds": whole - sum(more.values())} | shown))
 """
@@ -149,13 +150,17 @@ with tempfile.TemporaryDirectory() as folder:
     os.environ["YOLO_CONFIG_DIR"] = folder
     import torch
     from ultralytics import YOLO
+    marks = []
     for seed in (0, 1):
         model = YOLO(checkpoint)
+        for event in ("on_train_epoch_start", "on_train_epoch_end"):
+            model.add_callback(event, lambda _: marks.append(time.perf_counter()))
         model.add_callback("on_train_start", lambda _: torch.set_num_threads(cores))
         model.train(
             data=data, epochs=int(epochs), imgsz=int(imgsz), batch=16, nbs=16, lr0=1e-4, lrf=0.1, optimizer="AdamW",
             weight_decay=5e-4, warmup_epochs=0.0, mosaic=0.0, close_mosaic=0, workers=0, amp=False, device="cpu",
             seed=seed, plots=False, verbose=False, project=folder, name=f"seed{seed}",
         )
-print(json.dumps({"seconds": time.perf_counter() - began}))
+alone = sum(end - start for start, end in zip(marks[::2], marks[1::2], strict=True))
+print(json.dumps({"seconds": time.perf_counter() - began, "epochs alone": f"{alone:.1f} s"}))
 """

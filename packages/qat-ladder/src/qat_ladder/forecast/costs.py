@@ -30,7 +30,10 @@ class Job:
         corrections: epochs of all corrections that hang on it.
         epoch: seconds of one epoch of training, evaluations of all series included.
         lone_epoch: the same for a run that evaluates one series, as one that gives a single row would.
-        start: seconds beside all epochs: imports, references, summaries.
+        start: seconds of a process until its first step: imports, data, weights. A correction that hangs on the run
+            is a process too.
+        corrected: how many corrections hang on it.
+        references: seconds of the evaluations before training, in the one run that makes them for all of its variant.
     """
 
     variant: str
@@ -42,21 +45,25 @@ class Job:
     epoch: float
     lone_epoch: float
     start: float
+    corrected: int = 0
+    references: float = 0.0
 
     @property
     def seconds(self) -> float:
-        """On its GPU."""
-        return self.start + self.epoch * (self.epochs + CORRECTION * self.corrections)
+        """On its GPU. Summaries and pages, a second or two each on a CPU, are not in it."""
+        starts = self.start * (1 + self.corrected) + self.references
+        return starts + self.epoch * (self.epochs + CORRECTION * self.corrections)
 
     @property
     def alone(self) -> float:
         """Seconds if every row had a training run of its own: what sharing it saves is the difference."""
         runs = len(self.rows) * (self.start + self.lone_epoch * self.epochs)
-        return runs + self.epoch * CORRECTION * self.corrections
+        corrections = self.start * self.corrected + self.epoch * CORRECTION * self.corrections
+        return self.references + runs + corrections
 
     def stopped_after(self, epochs: int) -> float:
         """Seconds that are saved if the run is stopped as doomed after so many epochs, corrections and all."""
-        return self.seconds - self.start - self.epoch * min(epochs, self.epochs)
+        return self.seconds - self.start - self.references - self.epoch * min(epochs, self.epochs)
 
 
 def finish(jobs: Sequence[Job], gpus: int) -> float:

@@ -91,6 +91,8 @@ def forecast(asked: Asked) -> dict[str, Any]:
                 runs[0], root, images, paces, measured=measured.get(arm), other_data=asked.images is not None
             )
             made = [_job(run, speed, images) for run in runs] if speed else []
+            if speed and made and not any(job.variant == made[0].variant for job in jobs):
+                made[0] = attrs.evolve(made[0], references=speed.references)  # the others find them in the root
             told.append(_told(arm, runs, speed, images, made))
             jobs += made
     known = all(row["epoch_seconds"] is not None for row in told)
@@ -142,6 +144,7 @@ def _job(run: Trajectory, speed: Speed, images: tuple[int, int] | None) -> Job:
         epoch=speed.epoch,
         lone_epoch=lone * speed.epoch,
         start=speed.start,
+        corrected=sum(m.config.method.correction for m in run.methods),
     )
 
 

@@ -15,6 +15,9 @@ from qat_ladder.launch import call, say
 from qat_ladder.layout import Root
 from qat_ladder.training import specification, trusting, write_specification
 
+# In equal parts: the run's own start, its references, and the start of a correction.
+_GUESSED = {"start": START_UP / 3, "references": START_UP / 3}
+
 Source = Literal["measured in this root", "measured by qat-train pace", "guessed from the CPU"]
 
 
@@ -52,10 +55,11 @@ class PaceView:
 
 @attrs.frozen(kw_only=True)
 class Speed:
-    """Seconds of an epoch and of a start, on what, and how anybody knows."""
+    """Seconds of an epoch, of a process until its first step, and of the references; on what, and how anybody knows."""
 
     epoch: float
     start: float
+    references: float = 0.0
     source: Source
     device: str
 
@@ -109,18 +113,19 @@ def speed_of(
         folder = root.trajectory(run.variant, run.arm, run.seed).parent
         here = [seconds for one in sorted(folder.glob("seed*")) if (seconds := epoch_seconds(one)) is not None]
         if here:
-            return Speed(epoch=median(here), start=START_UP, source="measured in this root", device="as in this root")
+            return Speed(epoch=median(here), **_GUESSED, source="measured in this root", device="as in this root")
     if images is None:
         return None
     for pace in [measured] if measured else [pace for pace in paces if pace.fits(config)]:
         return Speed(
             epoch=pace.epoch(images, series),
-            start=pace.start_seconds + 2 * images[1] * pace.image_seconds,  # references: FP32 and PTQ
+            start=pace.start_seconds,
+            references=2 * images[1] * pace.image_seconds,  # FP32 and PTQ
             source="measured by qat-train pace",
             device=pace.device,
         )
     guess = seconds_per_epoch(config, *images, series)
-    return None if guess is None else Speed(epoch=guess, start=START_UP, source="guessed from the CPU", device="cpu")
+    return None if guess is None else Speed(epoch=guess, **_GUESSED, source="guessed from the CPU", device="cpu")
 
 
 def measure(run: Trajectory, root: Root, *, dataset: Path, checkpoint: str, steps: int) -> Path:

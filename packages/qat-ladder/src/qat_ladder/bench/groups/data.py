@@ -48,7 +48,11 @@ def _preparing(setup: Setup, root: Path, file: Path) -> Case:
         title=f"Labels of a subset of {setup.scaled(_SUBSET)} images",
         about="Ours reads and checks both annotation files, chooses the subset and writes its labels; no image is "
         "touched. pycocotools only loads the training file. convert_coco knows no subset: it writes labels of all. "
-        "The floor is reading (above) and a file for each image: `open`, `write` and `close`.",
+        "The floor is reading (above) and a file for each image: `open`, `write` and `close`. What was done: "
+        "annotations are checked by sets, the collector rests while a million records stand, labels are made of "
+        "chosen images only, those inside their image without the arithmetic of the edge, and a thread writes while "
+        "they are made. What was considered and left: dividing the reading between cores, since a file is one JSON "
+        "value; and arrays for all boxes at once, since the rules for a box would then stand in two places.",
         reference=load,
         rounds=2,
         contestants=(

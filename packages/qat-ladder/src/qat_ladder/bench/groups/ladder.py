@@ -19,7 +19,9 @@ def _cases(setup: Setup) -> list[Case]:
             name="correction",
             title="An epoch of Quantization Correction",
             about="COCO128 once, beside an epoch of the training that it corrects, evaluations of both left out. Its "
-            "forward pass is the same; its backward pass needs gradients of activations, and none of weights.",
+            "forward pass is the same; its backward pass needs gradients of activations, and none of weights. What "
+            "was done: convolution and batch norm are one operation where the statistics are fixed, and all layers "
+            "are quantized in one pass. The floor is two thirds of the operations of a training step.",
             reference="training",
             rounds=3,
             contestants=(
@@ -41,7 +43,12 @@ def _cases(setup: Setup) -> list[Case]:
             "weights. Six rows come from two runs, so no third is trained; what Ultralytics has no counterpart of, the "
             "validations of the average, the corrections and the references, is taken from the records and is not in "
             "the seconds: the record lists each. Preparing the data, starting processes and the report are. `planned` "
-            "is what `invoke ladder.plan --measure 8` foresaw of the whole.",
+            "is what `invoke ladder.plan --measure 8` foresaw of the whole. Epochs of seconds show what starting a "
+            "process costs: each training and each correction imports torch, Ultralytics and ModelOpt, the last longer "
+            "than the other two (`python -X importtime -c 'import qat_train.runner'`), and writes an exact state after "
+            "each epoch. `epochs alone` is the training without either; with epochs of minutes the ratio is that of "
+            "these. What was left: one process for a run and its correction, since a unit of work is a command that "
+            "can be killed, repeated and sent elsewhere.",
             reference="Ultralytics, two trainings",
             rounds=1,
             contestants=(

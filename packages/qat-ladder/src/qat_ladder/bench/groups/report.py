@@ -33,7 +33,10 @@ def _cases(setup: Setup) -> list[Case]:
             name="compare",
             title=f"A report on {number} summaries",
             about="From the files to comparison.json, summary.md and index.html with its plots. The floor is parsing "
-            "their JSON.",
+            "their JSON; half of the time is matplotlib's, which does not grow with the runs (Growth): its import, "
+            "and laying out and drawing two figures of ten panels. What was done: a figure is laid out once, not "
+            "twice; runs of a panel that are too many to be told apart are one stroke. What was considered and left: "
+            "margins that measure no text, since the names of methods are the user's.",
             reference="parsing the JSON",
             rounds=2,
             warm=True,
