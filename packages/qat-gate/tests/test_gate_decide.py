@@ -45,6 +45,22 @@ def test_three_seeds_leave_nothing_to_recommend(policy, ladder):
     assert not any("recommended" in note for note in decide(policy, ladder((0, 1, 2))).notes)
 
 
+def test_how_many_images_the_evidence_rests_on_is_said(policy, ladder):
+    assert "trained on 256 images, evaluated on 64" in decide(policy, ladder()).notes
+
+
+def test_a_training_that_ends_below_ptq_is_stable_and_said_to_win_nothing(policy, ladder):
+    def lifted(run, ptq):
+        return attrs.evolve(run, metrics=attrs.evolve(run.metrics, ptq=ptq))
+
+    runs = [lifted(run, 0.41 if run.model.variant == "yolo10s" else 0.40) for run in ladder()]
+    decision = decide(policy, runs)
+    assert decision.passed  # a matter of the floors, which the policy may set
+    assert [note for note in decision.notes if "below PTQ" in note] == [
+        "yolo10s ema+qc ends at 0.4000 in the mean, below PTQ without any training (0.4100): this training wins nothing"
+    ]
+
+
 def test_each_rule_carries_the_reason_the_policy_gives_for_it(policy, ladder):
     decision = decide(policy, ladder())
     assert decision.criteria[1].why == "one run shows nothing"

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import filelock
 import pytest
@@ -345,6 +346,11 @@ def test_other_classes_are_fine_tuned_first(products, request_for, tmp_path, mon
         "pretrain.epochs": 32,
     }
     assert "0 of the data set's 1 classes are among the 2" in capsys.readouterr().err
+    # The default root is a relative one; run.toml lies elsewhere, and its paths are taken from there.
+    monkeypatch.chdir(tmp_path)
+    assert run_stage(request_for(seeds=[0], root=Path("again"))) == 0
+    run = tomli.loads((tmp_path / "again/trajectories/yolo10n/shared/seed0/run.toml").read_text())
+    assert run["model"]["checkpoint"] == str(tmp_path / "again/pretrained/cdcdcdcdcdcd-abababababab/model.pt")
 
 
 def test_an_interrupted_stream_stops_the_child_first(tmp_path, monkeypatch):

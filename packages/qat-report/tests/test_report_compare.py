@@ -370,6 +370,17 @@ def test_gate_decided_on_other_files_is_said(ladder, gate, tmp_path):
     assert (text in fresh.notes, text in stale.notes) == (False, True)
 
 
+def test_a_gate_that_decided_before_a_row_was_there_is_said_where_its_word_is(ladder, gate, tmp_path):
+    root, paths = ladder("good")
+    known = [qat_artifacts.sha256_file(path) for path in paths]
+    fresh = compare([root], out=tmp_path / "a", gate=gate(False, known))
+    older = compare([root], out=tmp_path / "b", gate=gate(False, known[1:]))
+    first, second = (found.claims[0].text for found in (fresh, older))
+    assert first == "NO-GO: 1 of 1 criteria is not met"
+    assert second == f"{first}; decided without 1 row that came or changed since, decide again"
+    assert second in (tmp_path / "b/summary.md").read_text(encoding="utf-8")
+
+
 def test_page_is_not_written_where_a_summary_says_but_beside_it(ladder, ladder_row, gate, tmp_path):
     row = ladder_row("good", 0, set={"artifacts.summary_md": "../../../../stolen.md"})
     root, (path,) = ladder(row)

@@ -101,6 +101,21 @@ def test_rebuilding_keeps_everything_but_the_class_outputs(checkpoint):
     assert model.model[-1].one2one_cv3[0][-1].out_channels == 3
 
 
+def test_rebuilt_class_outputs_are_those_of_the_seed_whatever_was_drawn_before(checkpoint):
+    detector = load_detector(str(checkpoint))
+
+    def rebuilt(seed):
+        torch.rand(seed + 5)
+        before = torch.get_rng_state()
+        model, _ = match_classes(detector, ["cat", "dog", "owl"], rebuild=True, seed=seed)
+        assert torch.equal(torch.get_rng_state(), before)
+        return model.state_dict()
+
+    first, again, other = rebuilt(0), rebuilt(0), rebuilt(1)
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert any(not torch.equal(first[key], other[key]) for key in first)
+
+
 def test_reparameterised_model_computes_the_same():
     model = load_detector("scratch:yolov10s").model
     for module in model.modules():

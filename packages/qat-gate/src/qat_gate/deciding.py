@@ -7,6 +7,7 @@ from qat_gate.comparability import code_version
 from qat_gate.decision import Criterion, Decision, Settings
 from qat_gate.errors import EvidenceError
 from qat_gate.evidence import Evidence
+from qat_gate.notes import notes
 from qat_gate.policy import Policy
 from qat_gate.request import PlannedCell, Request
 from qat_gate.rules import RULES
@@ -68,7 +69,7 @@ def decide(
         requested=_requested(request) if request else None,
         structure=structure,
         admitted=tuple(run.run_id for run in evidence.runs if evidence.admitted(run)),
-        notes=(*asked, *_notes(evidence, given)),
+        notes=(*asked, *notes(evidence, given)),
     )
 
 
@@ -101,45 +102,3 @@ def _reason(criteria: tuple[Criterion, ...], runs: int) -> str:
         more = len(criterion.reasons) - 1
         firsts.append(f"{criterion.id}: {criterion.reasons[0].text}{f' (and {more} more)' if more else ''}")
     return f"{len(unmet)} of {len(criteria)} rules are not met. {'. '.join(firsts)}."
-
-
-def _notes(evidence: Evidence, given: list[RunSummary]) -> list[str]:
-    policy, notes = evidence.policy, []
-    for variant in policy.variants:
-        found = {run.training.seed for run in evidence.required() if run.model.variant == variant}
-        if policy.seeds.min_seeds <= len(found) < policy.seeds.recommended_seeds:
-            notes.append(f"{variant} has {len(found)} seeds, {policy.seeds.recommended_seeds} are recommended")
-    for run in evidence.runs:
-        if evidence.admitted(run):
-            notes.append(f"{run.label} is incomplete and counts because the policy includes {run.run_id}")
-        elif not evidence.counts(run):
-            notes.append(f"{run.label} is {run.status} and does not count ({run.run_id})")
-    if not policy.integrity.inputs_required:
-        unseen = [run.run_id for run in evidence.runs if evidence.counts(run) and evidence.verification(run).absent]
-        if unseen:
-            notes.append(f"the histories of {len(unseen)} run(s) were not checked against their inputs")
-    if evidence.request is None:
-        notes.append("no request was given: whether the evidence fits the run asked for was not checked")
-    elif evidence.request.drawn:
-        notes.append(
-            f"{evidence.request.model.variant} is asked for on drawn data: a GO here says nothing of real data"
-        )
-    notes += _changed(evidence)
-    known = {run.run_id for run in evidence.runs}
-    notes += [f"include names {name}, which is no run of this gate" for name in policy.include if name not in known]
-    if not policy.comparability.enabled:
-        notes.append(f"comparability is switched off: {policy.comparability.reason}")
-    if others := len(given) - len(evidence.runs):
-        notes.append(f"{others} run(s) of other variants or methods were not looked at")
-    return notes
-
-
-def _changed(evidence: Evidence) -> list[str]:
-    """What runs that count were given beside their profile: a profile's name alone can promise too much."""
-    found: dict[str, list[str]] = {}
-    for run in evidence.runs:
-        if evidence.counts(run):
-            keys = sorted(k for k in run.training.overrides if k.startswith(("training.", "data.train", "data.val")))
-            text = ", ".join(f"{key}={run.training.overrides[key]}" for key in keys)
-            found.setdefault(f"profile {run.profile} with {text}" if text else "", []).append(run.model.variant)
-    return [f"{', '.join(sorted(set(of)))}: {text}" for text, of in sorted(found.items()) if text]

@@ -98,12 +98,14 @@ class Selection:
 
 @attrs.frozen(kw_only=True)
 class Dataset:
-    """Which images and labels."""
+    """Which images and labels, and how many."""
 
     fingerprint: str
     val_fingerprint: str
     selection: Selection
     classes: tuple[str, ...]
+    train_images: int = 0  # 0: not said
+    val_images: int = 0
 
 
 @attrs.frozen(kw_only=True)

@@ -128,4 +128,4 @@ def starting_checkpoint(
     made = pretrain(content, out, resume="auto", log=out / "log.txt", prefix="pretrain: ", executor=executor)
     if not made.is_file():
         raise InputProblem(f"{made} was not written; see {out / 'log.txt'}")
-    return str(made)
+    return str(made.absolute())  # a relative one would be taken from the folder of the specification that names it

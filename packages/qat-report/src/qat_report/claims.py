@@ -10,6 +10,7 @@ from qat_report.verdict import FEWEST_SEEDS, agreeing, few_agree, names_side
 from qat_report.wording import gate_sentence
 
 START, HELP, CERTAINTY = "start", "help", "certainty"  # ids of the answers
+_QUESTION, _GATED = "May yolo10m start?", "yolo10m"
 _SUBJECT = STANDING[-1]
 _NAMED = 6  # rows that are not stable; more are counted
 
@@ -32,7 +33,7 @@ def build_claims(
         decided: paths of the summaries that it decided on.
     """
     answers = [
-        _claim(START, _start(gate), [e for e in entries if e.path in decided], question="May yolo10m start?"),
+        _claim(START, _start(gate, entries, decided), [e for e in entries if e.path in decided], question=_QUESTION),
         _claim(
             HELP,
             _help(cells),
@@ -52,8 +53,13 @@ def _claim(name: str, text: str, rows: Sequence[Entry], question: str | None = N
     return Claim(id=name, question=question, text=text, rows=tuple(entry.summary.run_id for entry in rows))
 
 
-def _start(gate: GateOutcome | None) -> str:
-    return gate_sentence(gate) if gate is not None else "Not evaluated: no gate has decided on these rows."
+def _start(gate: GateOutcome | None, entries: Sequence[Entry], decided: Collection[str]) -> str:
+    if gate is None:
+        return "Not evaluated: no gate has decided on these rows."
+    # The gated variant runs after the decision; whatever else is there should have been part of it.
+    since = [entry for entry in entries if entry.path not in decided and entry.variant != _GATED]
+    late = f"; decided without {count(len(since), 'row')} that came or changed since, decide again" if since else ""
+    return gate_sentence(gate) + late
 
 
 def _help(cells: Sequence[Cell]) -> str:

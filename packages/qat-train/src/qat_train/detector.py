@@ -19,6 +19,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT
 import qat_artifacts
 from qat_train.errors import InputError, ResourceError
 from qat_train.policy import Kind, Site
+from qat_train.randomness import preserved_rng
 from qat_train.unpickling import LAYERS, open_pt, reason_of
 
 _MOST_REPEATS = 100  # of one line of an architecture; Ultralytics' own have 18 at most
@@ -115,9 +116,15 @@ def same_classes(checkpoint: Sequence[str], dataset: Sequence[str]) -> bool:
 
 
 def match_classes(
-    detector: Detector, names: Sequence[str], *, rebuild: bool
+    detector: Detector, names: Sequence[str], *, rebuild: bool, seed: int = 0
 ) -> tuple[Any, Literal["by-name", "rebuilt"]]:
     """The model with its class outputs in the order of `names`, and how they were matched.
+
+    Args:
+        detector: of the checkpoint.
+        names: of the data set's classes.
+        rebuild: whether other classes may be asked for.
+        seed: of the weights that are new then.
 
     Returns:
         (model, "by-name") when both sides name the same classes, in any order; (model, "rebuilt") otherwise: all other
@@ -134,7 +141,9 @@ def match_classes(
             f"the checkpoint knows {len(detector.names)} classes ({_shown(detector.names)}), the data set "
             f"{len(names)} ({_shown(names)}); fine-tune it first: qat-train pretrain"
         )
-    model = _construct(detector.model.yaml, len(names))
+    with preserved_rng():
+        torch.manual_seed(seed)
+        model = _construct(detector.model.yaml, len(names))
     model.names = dict(enumerate(names))  # set before loading: rows of the class branches are copied by name
     model.load(detector.model, verbose=False)
     return model, "by-name" if same else "rebuilt"

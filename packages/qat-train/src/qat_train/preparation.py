@@ -102,7 +102,7 @@ def prepare(spec: RunSpec, *, folder: Path, threads: int, pretrain: bool = False
             f"model.checkpoint = {spec.model.checkpoint!r} holds {detector.variant}, model.variant asks for "
             f"{spec.model.variant}; give the right file, or the variant that it holds"
         )
-    model, class_match = match_classes(detector, data.names, rebuild=pretrain)
+    model, class_match = match_classes(detector, data.names, rebuild=pretrain, seed=spec.run.seed)
     with_training_arguments(model)
     if not pretrain:
         reparameterise(model)
