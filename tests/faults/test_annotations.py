@@ -185,7 +185,10 @@ def test_validation_without_boxes(coco, tmp_path):
 def test_an_annotation_file_that_is_not_there_or_no_json(coco, tmp_path):
     coco.file().unlink()
     done = coco.prepare(tmp_path / "out")
-    text = f"error: {coco.file()}: No such file or directory; is this a COCO root? (--train-json, --val-json)\n"
+    text = (
+        f"error: {coco.file()}: No such file or directory; is this a COCO root? Other names: --train-json, --val-json "
+        "(in a ladder, data.train_json and data.val_json)\n"
+    )
     assert (done.code, done.err) == (3, text)
     coco.file().write_bytes(b'{"images": [')
     done = coco.prepare(tmp_path / "out")

@@ -183,7 +183,7 @@ def test_a_data_root_that_is_not_there(tmp_path, spec):
     assert done.code == 3
     assert done.err == (
         f"error: {tmp_path}/none/annotations/instances_train2017.json: No such file or directory; "
-        "is this a COCO root? (--train-json, --val-json)\n"
+        "is this a COCO root? Other names: --train-json, --val-json (in a ladder, data.train_json and data.val_json)\n"
     )
     done = call("qat-data", "check", tmp_path / "none")
     assert (done.code, done.err) == (3, f"error: {tmp_path}/none: no such file or folder\n")

@@ -258,6 +258,9 @@ def test_separate_trajectories_give_the_same_numbers_bit_for_bit(rung, data, tmp
         (("report", "--root", "nowhere"), 2, "holds no run summary"),
         (("ladder.n", "--coco-root", "nowhere"), 3, "is this a COCO root?"),
         (("data.check", "nowhere"), 3, "no such file or folder"),
+        (("data.check", "--help"), 2, "`invoke --help data.check` prints the help"),
+        (("data.prepare", "--help"), 2, "`invoke --help data.prepare` prints the help"),
+        (("doctor", "--set", "data.train_jsn=x"), 2, "data.train_jsn: unknown key (did you mean train_json?)"),
     ],
 )
 def test_wrong_calls_have_their_exit_codes(arguments, code, text, tmp_path):
@@ -276,6 +279,10 @@ def test_the_doctor_finds_the_demo_complete_and_names_what_is_missing(tmp_path):
     assert done.returncode == 7
     assert "none.pt is missing" in done.stdout
     assert "instances_train2017.json" in done.stdout
+    named = ("--set", "data.train_json=mine.json")
+    done = invoke("doctor", "--coco-root", tmp_path, "--root", tmp_path, *named)
+    assert f"{tmp_path}/mine.json" in done.stdout
+    assert "--set data.train_json=FILE, data.train_dir, data.val_json, data.val_dir" in done.stdout
 
 
 @pytest.mark.gpu

@@ -287,6 +287,17 @@ def test_the_method_of_the_guide_is_one_that_the_ladder_takes(tmp_path):
     assert name in page.partition("```toml")[2].partition("```")[2]
 
 
+def test_the_file_of_keys_of_the_guide_is_one_that_the_ladder_takes(tmp_path):
+    page = (DOCS / "how-to" / "own-data.md").read_text(encoding="utf-8")
+    file = tmp_path / "cells.toml"
+    file.write_text(re.search(r"```toml\n(.*?)```", page, re.DOTALL)[1], encoding="utf-8")
+    made = {"project": ROOT, "seeds": [0], "methods": ["ema"], "root": tmp_path / "runs"}
+    config = Request(variant="yolo10n", config=(str(file),), profile="short", **made).resolve("ema").config
+    assert config.data.coco_root.endswith("path/to/cells")
+    assert (config.data.train_json, config.data.val_dir) == ("annotations/train.json", "images/valid")
+    assert (config.training.imgsz, config.training.epochs) == (192, 12)
+
+
 def test_pictures_are_those_that_the_script_draws():
     script = (DOCS / "concepts" / "draw.py").read_text(encoding="utf-8")
     drawn = sorted(re.findall(r'picture\.write\("(\w+)"\)', script))

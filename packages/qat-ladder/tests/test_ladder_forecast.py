@@ -136,6 +136,12 @@ def test_a_measurement_is_made_with_data_and_weights_of_the_ladder_and_counts(as
     assert row["seconds"] == pytest.approx(2 * 7.0 + 2 * val * 0.01 + epoch * (row["epochs"] + CORRECTION))
 
 
+def test_one_file_for_several_variants_is_refused_before_anything_is_measured(asked, products, tmp_path):
+    with pytest.raises(ConfigError, match=r"one file, and yolo10n, yolo10s are to be measured; measure one of them"):
+        forecast(asked(measure=5, variants=("yolo10n", "yolo10s"), checkpoint=str(tmp_path / "n.pt")))
+    assert products.calls() == []
+
+
 def test_references_are_counted_once_for_a_variant(asked, products):
     script = products.folder / "product.py"
     script.write_text(script.read_text() + PACE)

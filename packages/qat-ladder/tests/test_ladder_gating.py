@@ -387,6 +387,9 @@ def test_gate_m_asks_for_the_run_that_the_plan_would_hold(products, request_for,
 
 
 def test_gate_m_over_a_root_that_is_not_there_says_what_to_run_first(tmp_path, project):
+    (tmp_path / "empty").mkdir()  # as a start that failed at once leaves it
+    with pytest.raises(ConfigError, match=r"empty: there is no such run root; run `invoke ladder\.n --root"):
+        run_gate(Root(tmp_path / "empty"), project, ())
     with pytest.raises(ConfigError, match=r"no such run root; run `invoke ladder\.n --root"):
         run_gate(Root(tmp_path / "nowhere"), project, ())
     assert not (tmp_path / "nowhere").exists()

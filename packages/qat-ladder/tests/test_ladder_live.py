@@ -21,7 +21,7 @@ from rich.console import Console
 from qat_ladder import stage
 from qat_ladder.campaign import running
 from qat_ladder.campaign.file import Block, Campaign, Rows
-from qat_ladder.live import LiveTable
+from qat_ladder.live import LiveTable, short_names
 
 NAME = "yolo10n/shared/seed0"
 
@@ -172,6 +172,20 @@ def test_interrupt_ends_child_and_table_cleanly(terminal, tmp_path):
     assert last_row(text)[:3] == [NAME, "interrupted", "1/2"]
     assert text.rstrip("\r\n ").endswith("\x1b[?25h") or "\x1b[?25h" in text.rpartition("interrupted")[2]  # cursor back
     assert "Traceback" not in text
+
+
+@pytest.mark.parametrize(
+    ("names", "short"),
+    [
+        (["yolo10n/shared/seed0", "yolo10n/shared/seed1"], ["seed0", "seed1"]),
+        (["yolo10n/shared/seed0", "yolo10n/learned-true/seed0"], ["shared/seed0", "learned-true/seed0"]),
+        (["yolo10n/shared/seed0"], ["seed0"]),
+        (["a", "a/b"], ["a", "a/b"]),
+        ([], []),
+    ],
+)
+def test_names_on_a_narrow_terminal_lack_what_all_have_in_common(names, short):
+    assert list(short_names(names).values()) == short
 
 
 @pytest.mark.parametrize(

@@ -238,6 +238,10 @@ def test_a_dry_run_starts_and_writes_nothing(products, request_for, tmp_path, ca
     assert "estimate   2 of 2 training runs have epochs left, roughly" in shown
     assert run_stage(request_for(dry_run=True, coco_root=str(tmp_path))) == 0
     assert "not prepared yet" in capsys.readouterr().out
+    assert run_stage(request_for(dry_run=True, coco_root=str(tmp_path / "none"), settings=("training.epochs=3",))) == 0
+    shown = capsys.readouterr().out
+    assert f"data       {tmp_path}/none: not there: give another --coco-root" in shown
+    assert "note       3 epochs are too few to call a run stable: 5 are needed" in shown
 
 
 def test_a_busy_root_is_refused(products, request_for, tmp_path, monkeypatch):

@@ -32,11 +32,16 @@ class CocoLayout:
     val_dir: str = "val2017"
 
 
+_OTHER_NAMES = (
+    "is this a COCO root? Other names: --train-json, --val-json (in a ladder, data.train_json and data.val_json)"
+)
+
+
 def _read(path: Path) -> AnnotationFile:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror}; is this a COCO root? (--train-json, --val-json)") from error
+        raise DataError(f"{path}: {error.strerror}; {_OTHER_NAMES}") from error
     file = decode_annotations(data, str(path))
     check_annotations(file, str(path))
     return file

@@ -81,9 +81,11 @@ def choose(data: SourceData, split: str, request: Request, progress: Progress) -
     if len(complaints) > request.allow_missing:
         shown = "\n  ".join(map(str, complaints[:10]))
         more = f"\n  and {len(complaints) - 10} more" if len(complaints) > 10 else ""
+        remedy = "--allow-missing N leaves up to N out"
+        if len(complaints) == len(chosen) and data.source.format == "coco":  # most likely, their folder is another one
+            remedy = f"is their folder right? --{split}-dir, in a ladder data.{split}_dir"
         raise DataError(
-            f"{split}: {len(complaints)} of {len(chosen)} images cannot be used (--allow-missing N leaves up to N out):"
-            f"\n  {shown}{more}"
+            f"{split}: {len(complaints)} of {len(chosen)} images cannot be used ({remedy}):\n  {shown}{more}"
         )
     if complaints:
         notes = (*notes, f"{len(complaints)} images left out: " + "; ".join(map(str, complaints)))

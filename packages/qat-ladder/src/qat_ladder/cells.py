@@ -18,6 +18,7 @@ from qat_ladder.layout import Root
 from qat_ladder.live import Board
 from qat_ladder.places import Place
 from qat_ladder.plan import Cell, Weights
+from qat_ladder.status import finished_epochs, training_state
 from qat_ladder.training import specification, write_specification
 
 # A method's own keys and sections under which its rows are not comparable by value, as qat-report names them.
@@ -140,7 +141,7 @@ def train(
     try:
         if doomed and begun and (text := signs(out, trajectory.series)):
             raise Doomed(text)
-        say(f"{name}: training, log in {log}")
+        say(f"{name}: {_announced(out, config.training.epochs, resume)}, log in {log}")
         options: list[str | Path] = ["run", "--spec", spec, "--out", out, "--resume"]
         code = yield command(
             "qat-train",
@@ -173,6 +174,14 @@ def train(
     if code in _FATAL:
         raise failure("qat-train", code, f"error: {error_in(log)} ({log})")
     return Ended(code=code)
+
+
+def _announced(folder: Path, epochs: int, resume: str) -> str:
+    """What `qat-train run` is about to do in `folder`."""
+    done = 0 if resume == "never" else finished_epochs(folder)
+    if done >= epochs and training_state(folder) == "completed":
+        return "trained already"
+    return f"training goes on after epoch {done} of {epochs}" if done else "training"
 
 
 def _fresh(folder: Path, run: Path) -> bool:

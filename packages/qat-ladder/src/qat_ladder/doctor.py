@@ -19,6 +19,10 @@ _NEEDED = ("qat-data", "qat-train", "qat-qc", "qat-report", "qat-gate", "torch",
 _EXPORT = ("onnx", "onnxruntime")  # the extra `export` of qat-train
 _DISK = 5 * 2**30  # a run root of the full profile, without data
 
+_NAMES = (
+    "give another --coco-root, or the names of its files: "
+    "--set data.train_json=FILE, data.train_dir, data.val_json, data.val_dir"
+)
 _TORCH = """
 import json, torch
 found = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
@@ -109,7 +113,7 @@ def _data(config: Config) -> Finding:
         needed = [source]
     missing = [str(path) for path in needed if not path.exists()]
     found = f"{', '.join(missing)} missing" if missing else str(source)
-    return Finding(name="data", ok=not missing, found=found, remedy="see --coco-root, and data.train_json and its kin")
+    return Finding(name="data", ok=not missing, found=found, remedy=_NAMES)
 
 
 def examine(config: Config, root: Path) -> list[Finding]:

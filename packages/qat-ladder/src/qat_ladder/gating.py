@@ -193,7 +193,7 @@ def run_gate(root: Root, project: Path, settings: tuple[str, ...], *, dry_run: b
         plan_file = root.plan if root.plan.exists() else "none yet"
         print(f"policy   {policy}\nroot     {root.path}: {found}\nplan     {plan_file}")
         return Exit.OK
-    if not root.path.is_dir():
+    if not root.path.is_dir() or not (root.plan.exists() or _rows(root) or any(root.path.glob("trajectories/*"))):
         raise ConfigError(f"{root.path}: there is no such run root; run `invoke ladder.n --root {root.path}` first")
     with held(root):
         plan = read_plan(root)

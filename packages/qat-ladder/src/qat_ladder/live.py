@@ -8,7 +8,7 @@ once a second while there are none, which is also when it takes on a new size of
 import contextlib
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -29,6 +29,7 @@ _STYLES = {"training": "bold cyan", "finishing": "cyan", "done": "green", "faile
 _AT_WORK = ("training", "finishing")
 _NARROWEST = {"state": 8, "epoch": 5, "raw": 6, "ema": 6}
 _FRAME = 5  # lines of the terminal that are no row: header, rule, caption, prompt
+_WIDE = 100  # columns of a terminal on which a run's whole name leaves room for the rest
 _PAUSE = 1.0  # seconds between two frames
 
 
@@ -201,16 +202,25 @@ class LiveTable(Board):
         first = max(0, min(self._at - room // 2, len(runs) - room))
         shown = runs[first : first + room]
         hidden = [f"{n} {where}" for n, where in ((first, "above"), (len(runs) - first - len(shown), "below")) if n]
+        names = short_names([run.name for run in runs]) if self._console.width < _WIDE else {}
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=", ".join(hidden) or None, caption_justify="left")
         for name in ("training run", "state", "epoch", "raw", "ema", "best", "left", "events"):
             narrowest = _NARROWEST.get(name)  # of the columns that a narrow terminal cuts last
             table.add_column(name, no_wrap=True, overflow="ellipsis", min_width=narrowest)
         for run in shown:
+            cells = (names.get(run.name, run.name), *run.cells()[1:])
             # Text as it is: rich would take brackets in a name for its markup.
-            table.add_row(
-                *(Text(qat_artifacts.printable(cell)) if isinstance(cell, str) else cell for cell in run.cells())
-            )
+            table.add_row(*(Text(qat_artifacts.printable(cell)) if isinstance(cell, str) else cell for cell in cells))
         return table
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """Names without the folders that all of them begin with: `seed0` for `yolo10n/shared/seed0` among its seeds."""
+    parts = [name.split("/") for name in names]
+    common = 0
+    while parts and all(len(one) > common + 1 and one[common] == parts[0][common] for one in parts):
+        common += 1
+    return {name: "/".join(one[common:]) for name, one in zip(names, parts, strict=True)}
 
 
 @contextlib.contextmanager

@@ -22,7 +22,9 @@ def describe(
         lines.append("This is the demo: drawn images and a small checkpoint, no COCO. Your own data: --coco-root P.")
     names = ", ".join(m.config.method.name for m in methods)
     key = config.quantization
-    counts = f"{images[0]} training and {images[1]} validation images" if images else "not prepared yet"
+    absent = not config.demo and not Path(config.data.coco_root).exists()
+    unknown = "not there: give another --coco-root" if absent else "not prepared yet"
+    counts = f"{images[0]} training and {images[1]} validation images" if images else unknown
     mark = f", fingerprint {plan.data_fingerprint[:12]}" if plan.data_fingerprint else ""
     lines += [
         f"run root   {request.root} ({len(plan.cells)} cells planned)",
@@ -36,8 +38,15 @@ def describe(
         f"methods    {names}; seeds {', '.join(map(str, request.seeds))}; {request.trajectory} trajectory",
         *_arms(runs),
         f"estimate   {_estimate(request, runs, images)}",
+        *_short_of(config),
     ]
     return "\n".join(lines)
+
+
+def _short_of(config: Config) -> list[str]:
+    """Fewer evaluations than a class takes: every run would be `insufficient`, and the gate NO-GO."""
+    epochs = config.training.epochs
+    return [f"note       {epochs} epochs are too few to call a run stable: 5 are needed"] if epochs < 5 else []
 
 
 def _arms(runs: list[Trajectory]) -> list[str]:

@@ -70,6 +70,12 @@ def forecast(asked: Asked) -> dict[str, Any]:
     Raises:
         LadderError: wrong configuration, data or machine.
     """
+    variants = [request.variant for request in asked.requests]
+    if asked.measure and len(variants) > 1 and (file := asked.requests[0].checkpoint):
+        raise ConfigError(
+            f"--checkpoint {file}: one file, and {', '.join(variants)} are to be measured; measure one of them at a "
+            "time (--variants n --checkpoint FILE)"
+        )
     paces = read_paces(asked.paces)
     jobs: list[Job] = []
     told: list[dict[str, Any]] = []

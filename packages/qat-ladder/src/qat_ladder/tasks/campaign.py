@@ -123,7 +123,7 @@ def run(  # noqa: PLR0917  # invoke makes a flag of every parameter
             return _show(campaign, Path(root), json=False)
         return run_campaign(campaign, project=project(), root=Path(root), stop_doomed=stop_doomed, plain=plain)
 
-    guard(body)
+    guard(body, resumes=not dry_run)
 
 
 @task(help={"root": _HELP["root"], "json": _JSON})

@@ -22,6 +22,7 @@ def prepare(
     flags = {"coco_root": coco_root, "profile": profile, "config": config, "set": set}
 
     def run() -> int:
+        _no_flag("data.prepare", out)
         from qat_ladder.dataset import DEMO, draw, prepare_arguments
         from qat_ladder.launch import call
 
@@ -38,12 +39,21 @@ def check(_context: Any, path: str) -> None:
     """Check a data set; exit 3 if it cannot be used."""
 
     def run() -> int:
+        _no_flag("data.check", path)
         from qat_ladder.launch import call
 
         print(call("qat-data", "check", path).strip())
         return Exit.OK
 
     guard(run)
+
+
+def _no_flag(task_name: str, path: str) -> None:
+    """Refuse `--help` and its like: invoke takes them for the argument that a task needs."""
+    from qat_ladder.errors import ConfigError
+
+    if path.startswith("-"):
+        raise ConfigError(f"{path} is no folder; `invoke --help {task_name}` prints the help, ./{path} names a folder")
 
 
 def collection() -> Collection:

@@ -48,8 +48,8 @@ def help_of(*names: str, **own: str) -> dict[str, str]:
     return {name: HELP[name] for name in names} | own
 
 
-def guard(body: Callable[[], int]) -> None:
-    """Run a task's body under the exit codes of the project."""
+def guard(body: Callable[[], int], *, resumes: bool = False) -> None:
+    """Run a task's body under the exit codes of the project; of one that `resumes`, an end by a signal says so."""
 
     def guarded() -> int:
         try:
@@ -59,7 +59,10 @@ def guard(body: Callable[[], int]) -> None:
             return error.code
 
     failures: dict[type[Exception], Exit] = {qat_artifacts.ArtifactError: Exit.INPUT, OSError: Exit.ENVIRONMENT}
-    sys.exit(qat_artifacts.run_command(guarded, failures))
+    code = qat_artifacts.run_command(guarded, failures)
+    if resumes and code in (Exit.INTERRUPTED, Exit.TERMINATED):
+        print("interrupted: the same command goes on after the last finished epoch", file=sys.stderr)
+    sys.exit(code)
 
 
 def flags_among(local: Mapping[str, Any]) -> dict[str, Any]:

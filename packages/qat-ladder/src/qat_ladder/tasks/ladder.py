@@ -52,7 +52,7 @@ def rung(variant: str, name: str, text: str, rows: str = ROWS) -> Any:
 
             return run_stage(request(variant, **flags))
 
-        guard(run)
+        guard(run, resumes=not dry_run)
 
     body.__doc__ = text
     return body
@@ -106,7 +106,7 @@ def gated(  # noqa: PLR0917  # invoke makes a flag of every parameter
             request("yolo10m", **flags), gate_root=gate_root, gate_summaries=gate_summaries, override=override_gate
         )
 
-    guard(run)
+    guard(run, resumes=not dry_run)
 
 
 @task(help=help_of("root", json="One JSON document."))
