@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import filelock
 import pytest
@@ -244,6 +243,34 @@ def test_a_dry_run_starts_and_writes_nothing(products, request_for, tmp_path, ca
     assert "note       3 epochs are too few to call a run stable: 5 are needed" in shown
 
 
+@pytest.mark.parametrize(
+    ("resumes", "told"), [(True, "interrupted: the same command goes on after the last finished epoch\n"), (False, "")]
+)
+def test_an_interrupted_ladder_says_how_to_go_on(resumes, told):
+    code = (
+        "from qat_ladder.tasks.frame import guard\n"
+        f"def body():\n    raise KeyboardInterrupt\nguard(body, resumes={resumes})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, told)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "state", "resume", "said"),
+    [
+        (0, None, "auto", "training"),
+        (2, "running", "auto", "training goes on after epoch 2 of 6"),
+        (2, "running", "never", "training"),
+        (6, "running", "auto", "training goes on after epoch 6 of 6"),  # its end is still missing
+        (6, "completed", "auto", "trained already"),
+    ],
+)
+def test_what_a_run_is_about_to_do_is_announced(tmp_path, monkeypatch, epochs, state, resume, said):
+    monkeypatch.setattr(cells, "training_state", lambda _: state)
+    (tmp_path / "metrics.jsonl").write_text("{}\n" * epochs)
+    assert cells._announced(tmp_path, 6, resume) == said
+
+
 def test_a_busy_root_is_refused(products, request_for, tmp_path, monkeypatch):
     root = Root(tmp_path / "runs")
     root.path.mkdir()
@@ -352,7 +379,7 @@ def test_other_classes_are_fine_tuned_first(products, request_for, tmp_path, mon
     assert "0 of the data set's 1 classes are among the 2" in capsys.readouterr().err
     # The default root is a relative one; run.toml lies elsewhere, and its paths are taken from there.
     monkeypatch.chdir(tmp_path)
-    assert run_stage(request_for(seeds=[0], root=Path("again"))) == 0
+    assert run_stage(request_for(seeds=[0], root=pathlib.Path("again"))) == 0
     run = tomli.loads((tmp_path / "again/trajectories/yolo10n/shared/seed0/run.toml").read_text())
     assert run["model"]["checkpoint"] == str(tmp_path / "again/pretrained/cdcdcdcdcdcd-abababababab/model.pt")
 
