@@ -255,9 +255,9 @@ def _resumed(item):
 
 
 def torn(root):
-    """Artifacts that are there and not whole."""
+    """Artifacts that are there and not whole; what was cut off while it was written has a name of its own."""
     found = []
-    for path in root.rglob("*.json*"):
+    for path in (path for path in root.rglob("*.json*") if path.suffix != ".tmp"):
         try:
             [
                 json.loads(part)
