@@ -14,12 +14,12 @@ _ABOUT = (
 )
 
 
-def _curve(name: str, title: str, lines: dict[str, list[Contestant]], *, rounds: int) -> Case:
+def _curve(name: str, title: str, lines: dict[str, list[Contestant]], *, rounds: int, steps: str) -> Case:
     """A case whose contestants are the points of lines, each on its own bound to be linear."""
     return Case(
         name=name,
         title=title,
-        about=_ABOUT,
+        about=f"{_ABOUT} {steps}",
         rounds=rounds,
         contestants=tuple(one for points in lines.values() for one in points),
         targets=tuple(Target(contestant=line, of="exponent", at_most=_LINEAR) for line in lines),
@@ -36,7 +36,11 @@ def _images(setup: Setup) -> Case:
     for number in sizes(setup, (250, 500, 1000, 2000)):
         one = prepared(f"{view}: {number}", images(setup, number), out, number)
         found[view].append(attrs.evolve(one, line=view, size=number))
-    return _curve("images", "Images", found, rounds=2)
+    steps = (
+        "Every step is one pass over images or annotations, but the sorting of images by a hash. The collector, which "
+        "would walk through all records again and again, rests while they are read."
+    )
+    return _curve("images", "Images", found, rounds=3, steps=steps)
 
 
 def _runs(setup: Setup) -> Case:
@@ -45,7 +49,8 @@ def _runs(setup: Setup) -> Case:
     for number in sizes(setup, (10, 100, 300, 1000)):
         one = compared(f"{line}: {number}", summaries(setup, number), setup.work / "compared")
         points.append(attrs.evolve(one, line=line, size=number))
-    return _curve("runs", "Runs", {line: points}, rounds=2)
+    steps = "Bootstrap and sign test are over the seeds of a method; every other step is one pass over the runs."
+    return _curve("runs", "Runs", {line: points}, rounds=2, steps=steps)
 
 
 def _cases(setup: Setup) -> list[Case]:
