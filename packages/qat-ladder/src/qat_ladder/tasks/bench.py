@@ -29,7 +29,7 @@ def bench(  # noqa: PLR0917  # invoke makes a flag of every parameter
 ) -> None:
     """Measure commands beside their peers, and write benchmarks.md with tables, plots and whether targets are met.
 
-    A target that is missed is a result; exit 6 where a command failed. All groups take about 20 minutes.
+    A target that is missed is a result; exit 6 where a command failed. All groups take about an hour.
 
     Example: invoke bench --only startup,data --part 0.05
     """
