@@ -1,6 +1,7 @@
 """Inputs of the groups, made once in the work folder and kept: a name says what and how large."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -81,8 +82,13 @@ def copies(source: Path, content: dict[str, Any], root: Path, number: int) -> No
 
 
 def emptied(path: Path) -> Callable[[], None]:
-    """What a contestant calls before each run: its output of the last is removed."""
-    return lambda: shutil.rmtree(path, ignore_errors=True)
+    """What a contestant calls before each run: its output of the last is removed, and all that waits is on the disk."""
+
+    def empty() -> None:
+        shutil.rmtree(path, ignore_errors=True)
+        os.sync()  # else what the run before has written and removed is a part of this one's time
+
+    return empty
 
 
 def sizes(setup: Setup, full: Iterable[int]) -> list[int]:

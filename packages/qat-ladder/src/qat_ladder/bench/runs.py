@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
@@ -16,9 +17,12 @@ SMALL_BATCH = 4  # of the larger detectors
 LEARNED = "bits = 4\nlearned = true"
 
 
+_TRAINING = {"imgsz": str(IMGSZ), "batch": str(BATCH), "lr0": "1e-4", "lrf": "0.1", "device": '"cpu"'}
+
+
 @attrs.frozen
 class Runs:
-    """Where they and what they need lie. `missing`: why none can be made here."""
+    """Where they and what they need lie. `missing`: why none can be made here. `training`: its keys, as TOML."""
 
     setup: Setup
     folder: Path
@@ -26,18 +30,25 @@ class Runs:
     coco_root: Path
     checkpoint: Path
     missing: str
+    training: Mapping[str, str]
 
     @classmethod
-    def of(cls, setup: Setup) -> "Runs":
-        """Prepare the data, where they are."""
+    def of(cls, setup: Setup, name: str = "training", **training: str) -> "Runs":
+        """Prepare the data, where they are.
+
+        Args:
+            setup: of the group.
+            name: of the folder for specifications.
+            training: keys of [training] beside those of a run on the CPU, as TOML.
+        """
         real = setup.data or Path("nowhere")
         checkpoint, root = real / "checkpoints" / "yolov10n-coco.pt", real / "data" / "coco128"
         missing = "" if checkpoint.is_file() else "needs $QAT_TEST_DATA with COCO128 and its checkpoint"
-        folder, dataset = setup.work / "training", setup.work / "coco128-prepared"
+        folder, dataset = setup.work / name, setup.work / "coco128-prepared"
         folder.mkdir(exist_ok=True)
         if not missing:
             made_once(dataset, lambda out: call("qat-data", "prepare", "--coco-root", root, "--out", out))
-        return cls(setup, folder, dataset, root, checkpoint, missing)
+        return cls(setup, folder, dataset, root, checkpoint, missing, _TRAINING | training)
 
     def one(
         self,
@@ -53,7 +64,8 @@ class Runs:
         slug = "".join(c if c.isalnum() else "-" for c in f"{name}-{'ema' if ema else 'raw'}")
         if size:
             weights = self._random(size) if not self.missing else Path()
-            spec = self._spec(slug, quantization, ema=ema, checkpoint=weights, scale=size, batch=SMALL_BATCH)
+            small = attrs.evolve(self, training={**self.training, "batch": str(SMALL_BATCH)})
+            spec = small._spec(slug, quantization, ema=ema, checkpoint=weights, scale=size)
         else:
             spec = self._spec(slug, quantization, ema=ema, checkpoint=self.checkpoint)
         return Contestant(
@@ -82,9 +94,9 @@ class Runs:
         checkpoint: Path,
         series: str = '["raw"]',
         scale: str = "n",
-        batch: int = BATCH,
     ) -> Path:
         path = self.folder / f"{name}.toml"
+        training = "\n".join(f"{key} = {value}" for key, value in self.training.items())
         path.write_text(
             f"""\
 [run]
@@ -102,11 +114,7 @@ dataset = '{self.dataset / "dataset.json"}'
 
 [training]
 epochs = 1
-imgsz = {IMGSZ}
-batch = {batch}
-lr0 = 1e-4
-lrf = 0.1
-device = "cpu"
+{training}
 
 [ema]
 enabled = {str(ema).lower()}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from qat_ladder.bench.case import Group
 from qat_ladder.errors import ConfigError
 
-GROUPS = ("training", "ladder", "data", "metrics", "report", "startup", "growth", "functions")
+GROUPS = ("training", "gpu", "ladder", "data", "metrics", "report", "startup", "growth", "functions")
 
 
 def load(names: Sequence[str] = ()) -> list[Group]:

@@ -3,12 +3,13 @@
 import attrs
 
 from qat_ladder.bench import trainers
-from qat_ladder.bench.case import Case, Group, Setup, Target
+from qat_ladder.bench.case import Case, Contestant, Group, Setup, Target
 from qat_ladder.bench.runs import BATCH, IMGSZ, LEARNED, SMALL_BATCH, STEPS, Runs
 
 _OVERHEAD, _WATCHING, _GROWTH = 1.04, 0.03, 1.1
 # 10⁹ operations of a forward pass at 640 px: Wang et al., YOLOv10 (arXiv 2405.14458), table 1.
 _OPERATIONS = {"n": 6.7, "s": 21.6, "m": 59.1}
+OURS = {"qat-train": "bits = 4", "qat-train, learned scales": LEARNED}
 _PEERS = {  # name: quantizer, learned, module
     "torch.ao": ("torch-ao", False, "torch"),
     "ModelOpt": ("modelopt", False, "modelopt"),
@@ -17,9 +18,27 @@ _PEERS = {  # name: quantizer, learned, module
 }
 
 
+def steps(runs: Runs, *, count: int = STEPS) -> tuple[Contestant, ...]:
+    """The median of `count` training steps: in floating point, ours with fixed and learned scales, the peers'."""
+    own = {"FP32": "bits = 32", **OURS}
+    return (
+        *(runs.one(name, trainers.STEP, text, steps=count) for name, text in own.items()),
+        *(
+            runs.one(
+                name,
+                trainers.STEP,
+                f'bits = 4\nquantizer = "{key}"\nlearned = {str(learned).lower()}',
+                module,
+                steps=count,
+            )
+            for name, (key, learned, module) in _PEERS.items()
+        ),
+    )
+
+
 def _cases(setup: Setup) -> list[Case]:
-    one = Runs.of(setup).one
-    float_step = one("FP32", trainers.STEP, "bits = 32")
+    runs = Runs.of(setup)
+    one, stepping = runs.one, steps(runs)
     return [
         Case(
             name="step",
@@ -33,19 +52,8 @@ def _cases(setup: Setup) -> list[Case]:
             "`qat_train.weight_pass` computes all layers in one node of the graph, bit-equal to the layers one by one.",
             reference="FP32",
             rounds=3,
-            contestants=(
-                float_step,
-                one("qat-train", trainers.STEP, "bits = 4"),
-                one("qat-train, learned scales", trainers.STEP, LEARNED),
-                *(
-                    one(name, trainers.STEP, f'bits = 4\nquantizer = "{key}"\nlearned = {str(learned).lower()}', module)
-                    for name, (key, learned, module) in _PEERS.items()
-                ),
-            ),
-            targets=tuple(
-                Target(contestant=name, to="FP32", at_most=_OVERHEAD)
-                for name in ("qat-train", "qat-train, learned scales")
-            ),
+            contestants=stepping,
+            targets=tuple(Target(contestant=name, to="FP32", at_most=_OVERHEAD) for name in OURS),
         ),
         Case(
             name="watching",
@@ -56,7 +64,7 @@ def _cases(setup: Setup) -> list[Case]:
             reference="FP32",
             rounds=3,
             contestants=(
-                float_step,
+                stepping[0],
                 one("fixed scales", trainers.WATCH, "bits = 4", ema=True, steps=20),
                 one("learned scales", trainers.WATCH, LEARNED, ema=True, steps=20),
             ),
@@ -97,6 +105,6 @@ def _cases(setup: Setup) -> list[Case]:
 GROUP = Group(
     name="training",
     title="Training",
-    about="On a GPU, and at 640 px, nothing was measured.",
+    about="Single steps on the CPU; a group of its own has those on a GPU.",
     cases=_cases,
 )
