@@ -157,6 +157,16 @@ def learned_fake_quantize(weight: Tensor, scale: Tensor, bits: int) -> Tensor:
         return result
 
 
+def _axes(weight: Tensor, per_channel: bool) -> tuple[int, ...]:
+    return tuple(range(1 if per_channel else 0, weight.ndim))
+
+
+def largest_weight(weight: Tensor, *, per_channel: bool) -> Tensor:
+    """Largest |w| of each scale's weights, at least `SMALLEST_AMAX`; shape (C, 1, ..., 1), or () per tensor."""
+    axes = _axes(weight, per_channel)
+    return weight.detach().abs().amax(dim=axes, keepdim=per_channel).clamp(min=SMALLEST_AMAX)
+
+
 def initial_amax(weight: Tensor, bits: int, *, init: str, per_channel: bool) -> Tensor:
     """Amax from the weights alone.
 
@@ -169,13 +179,13 @@ def initial_amax(weight: Tensor, bits: int, *, init: str, per_channel: bool) -> 
     Returns:
         shape (C, 1, ..., 1), or () per tensor; at least `SMALLEST_AMAX`.
     """
-    axes = tuple(range(1, weight.ndim)) if per_channel else tuple(range(weight.ndim))
     weight = weight.detach()
-    largest = weight.abs().amax(dim=axes, keepdim=per_channel).clamp(min=SMALLEST_AMAX)
+    largest = largest_weight(weight, per_channel=per_channel)
     if init == "max":
         return largest
     if init != "mse":
         raise ValueError(f"init must be 'max' or 'mse', found {init!r}")
+    axes = _axes(weight, per_channel)
     best = largest
     least = torch.full_like(largest, float("inf"))
     for multiplier in MSE_MULTIPLIERS:

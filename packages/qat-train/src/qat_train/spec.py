@@ -161,6 +161,14 @@ class RunSpec:
                 raise ValueError(f"interventions.{name}: unknown, known are {', '.join(known)}")
             if not (math.isfinite(strength) and strength > 0):
                 raise ValueError(f"interventions.{name} must be a finite number above 0, found {strength}")
+        if "following" in self.interventions:
+            if self.interventions["following"] > 1:
+                raise ValueError(
+                    f"interventions.following is a share of the way, above 0 up to 1, found "
+                    f"{self.interventions['following']:g}"
+                )
+            if self.quantization.learned:
+                raise ValueError("interventions.following moves fixed scales; set quantization.learned = false")
         if self.quantization.learned and self.training.optimizer not in ("Adam", "AdamW"):
             raise ValueError(
                 "quantization.learned = true needs training.optimizer Adam or AdamW, whose steps do not depend on the "

@@ -1,0 +1,54 @@
+"""Scales that follow the weights: after each step, amax is a moving average of what its channel's weights ask for.
+
+What weight quantizers of other libraries do where ours are fixed or learned: torch.ao's moving average of each channel's
+range (MovingAveragePerChannelMinMaxObserver, averaging constant 0.01); Brevitas' scales from statistics, which are those
+of the weights as they are, a strength of 1. A fixed scale clips what outgrows it, and a clipped weight has no gradient.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qat_train.insertion import active_quantizers
+from qat_train.interventions.base import Intervention
+from qat_train.quantizer import SMALLEST_AMAX, largest_weight
+
+
+class Following(Intervention):
+    """amax <- amax + strength · (c · max |w| - amax), with c = amax / max |w| of the start, channel by channel.
+
+    c is 1 where scales started at the maximum, and the clip of least squared error where they started there.
+    """
+
+    def __init__(self, model: nn.Module, strength: float) -> None:
+        self._layers = {name: (conv, quantizer) for name, conv, quantizer in active_quantizers(model)}
+        self._strength = strength
+        self._share = {name: q._amax.detach() / _largest(conv, q) for name, (conv, q) in self._layers.items()}
+
+    @torch.no_grad()
+    def constrain(self) -> None:
+        """Each amax a part of the way to what the weights ask for now."""
+        for name, (conv, quantizer) in self._layers.items():
+            wanted = (self._share[name] * _largest(conv, quantizer)).clamp_(min=SMALLEST_AMAX)
+            quantizer._amax.lerp_(wanted, self._strength)
+
+    def state(self) -> dict[str, Tensor]:
+        """Each layer's c, which a resumed run cannot see in its weights."""
+        return dict(self._share)
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what `state` gave."""
+        self._share = {name: state[name].to(share.device).clone() for name, share in self._share.items()}
+
+
+def _largest(conv: Any, quantizer: Any) -> Tensor:
+    """Largest |w| of each scale's weights, in the shape of amax."""
+    largest = largest_weight(conv.weight, per_channel=quantizer.axis is not None)
+    return largest.reshape(quantizer._amax.shape)
+
+
+def build(*, model: nn.Module, strength: float, **_: Any) -> Following:
+    """`strength`: the share of the way that a step goes, in (0, 1]."""
+    return Following(model, strength)
