@@ -1,7 +1,7 @@
 """Scales that follow the weights: after each step, amax is a moving average of what its channel's weights ask for.
 
-What weight quantizers of other libraries do where ours are fixed or learned: torch.ao's moving average of each channel's
-range (MovingAveragePerChannelMinMaxObserver, averaging constant 0.01); Brevitas' scales from statistics, which are those
+What other libraries' quantizers do where ours are fixed or learned: torch.ao's moving average of each channel's
+range (MovingAveragePerChannelMinMaxObserver, averaging constant 0.01); Brevitas' scales from statistics, those
 of the weights as they are, a strength of 1. A fixed scale clips what outgrows it, and a clipped weight has no gradient.
 """
 
