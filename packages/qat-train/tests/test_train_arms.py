@@ -20,6 +20,7 @@ from qat_train.insertion import active_quantizers, is_learned, layer_codes, laye
 from qat_train.metrics import read_metrics
 from qat_train.policy import load_policy
 from qat_train.preparation import policy_label, prepare
+from qat_train.quantizer import initial_amax
 from qat_train.runner import spec_identity
 from qat_train.spec import intervention_names, read_spec
 from qat_train.trainer import QatTrainer
@@ -161,6 +162,32 @@ def test_frozen_weights_keep_their_codes(make_spec, train, monkeypatch):
             assert torch.equal(layer_codes(conv, quantizer)[frozen], code[frozen])
 
 
+def test_scales_that_follow_are_those_of_the_last_weights_and_resume_bit_for_bit(make_spec, train):
+    spec = make_spec(
+        training={"epochs": 3, "lr0": 5e-3},
+        quantization={"bits": 3, "init": "max"},
+        interventions={"following": 1.0},
+    )
+    _, whole = train(spec, "whole")
+    model, _ = load_checkpoint(whole / "checkpoint/checkpoint.json", "raw")
+    moved = 0
+    for name, conv, quantizer in active_quantizers(model):
+        wanted = initial_amax(conv.weight, quantizer.num_bits, init="max", per_channel=True)
+        assert torch.allclose(quantizer._amax.reshape(wanted.shape), wanted), name
+        moved += int(layer_codes(conv, quantizer).abs().max() == 2 ** (quantizer.num_bits - 1) - 1)
+    assert moved > 0
+    assert read_metrics(whole)[-1].oscillation.total.by_scale > 0
+
+    def cut_after_two(record, _epochs):
+        if record.epoch == 2:
+            raise Cut
+
+    with pytest.raises(Cut):
+        train(spec, "cut", report=cut_after_two)
+    _, resumed = train(spec, "cut", resume="must")
+    assert lines(resumed) == lines(whole)
+
+
 def test_float_control_trains_without_quantizers(make_spec, train):
     run, folder = train(make_spec(quantization={"bits": 32}))
     assert (run.quantization.mode, run.quantization.library, run.quantization.quantized_layers) == ("fp32", "none", 0)
@@ -170,7 +197,7 @@ def test_float_control_trains_without_quantizers(make_spec, train):
 
 
 def test_interventions_are_found_by_their_modules():
-    assert intervention_names() == ("dampening", "distillation", "freezing", "soft_labels")
+    assert intervention_names() == ("dampening", "distillation", "following", "freezing", "soft_labels")
 
 
 @pytest.mark.parametrize(
@@ -178,9 +205,17 @@ def test_interventions_are_found_by_their_modules():
     [
         (
             "[interventions]\ndampning = 0.1",
-            "interventions.dampning: unknown, known are dampening, distillation, freezing, soft_labels",
+            "interventions.dampning: unknown, known are dampening, distillation, following, freezing, soft_labels",
         ),
         ("[interventions]\nfreezing = 0.0", "interventions.freezing must be a finite number above 0, found 0.0"),
+        (
+            "[interventions]\nfollowing = 1.5",
+            "interventions.following is a share of the way, above 0 up to 1, found 1.5",
+        ),
+        (
+            "[quantization]\nlearned = true\n[interventions]\nfollowing = 1.0",
+            "interventions.following moves fixed scales; set quantization.learned = false",
+        ),
         ("[quantization]\nbits = 32\nlearned = true", "quantization.bits = 32 has no scales"),
         ("[quantization]\nlearned = true\nscale_lr = 0.0", "scale_lr must be a finite number above 0, found 0.0"),
     ],
