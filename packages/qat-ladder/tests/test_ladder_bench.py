@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import attrs
 import pytest
@@ -10,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import qat_artifacts
-from qat_ladder import tasks
 from qat_ladder.bench import Case, Contestant, Group, Setup, Target, python
 from qat_ladder.bench.asking import parse_part, parse_rounds
 from qat_ladder.bench.figure import svg
@@ -24,6 +24,8 @@ from qat_ladder.bench.running import failures, measure_groups, record_path
 from qat_ladder.bench.summaries import golden, write_summaries
 from qat_ladder.errors import ConfigError
 from qat_ladder.launch import call
+
+REPOSITORY = Path(__file__).parents[3]
 
 
 def says(text, **keys):
@@ -317,7 +319,7 @@ def test_sizes_under_a_part_are_named_once(tmp_path):
 
 
 def test_drawn_summaries_are_compared_like_any(tmp_path):
-    write_summaries(tmp_path / "root", json.loads(golden(tasks.PROJECT).read_bytes()), 40)
+    write_summaries(tmp_path / "root", json.loads(golden(REPOSITORY).read_bytes()), 40)
     call("qat-report", "compare", tmp_path / "root", "--out", tmp_path / "out")
     compared = json.loads((tmp_path / "out" / "comparison.json").read_bytes())
     assert len(compared["rows"]) == 40
