@@ -201,6 +201,20 @@ def test_what_ran_in_the_root_counts_first(asked, tmp_path):
         forecast(asked())
 
 
+@pytest.mark.parametrize(
+    ("device", "gpus", "texts"),
+    [
+        ("cpu", 1, ("shared trajectory, 1 CPU\n", " CPU-hours, ", " on 1 CPU\n")),
+        ("NVIDIA H100", 8, ("shared trajectory, 8 GPUs\n", " GPU-hours, ", " on 8 GPUs\n")),
+    ],
+)
+def test_hours_are_those_of_what_works(asked, device, gpus, texts):
+    told = forecast(asked(gpus=gpus))
+    told["arms"] = [row | {"device": device} for row in told["arms"]]
+    found = as_text(told)
+    assert all(text in found for text in texts), found
+
+
 def test_unknown_speeds_are_said_to_be_unknown(asked, monkeypatch):
     monkeypatch.setattr("qat_ladder.forecast.paces.seconds_per_epoch", lambda *_: None)  # as with a GPU
     told = forecast(asked())

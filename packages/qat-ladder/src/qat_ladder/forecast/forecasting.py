@@ -206,8 +206,9 @@ def as_json(told: dict[str, Any]) -> str:
 
 def as_text(told: dict[str, Any]) -> str:
     """A line for each arm of each variant, then the sum."""
-    seeds = ", ".join(map(str, told["seeds"]))
-    lines = [f"profile {told['profile']}, seeds {seeds}, {told['trajectory']} trajectory, {told['gpus']} GPUs"]
+    seeds, unit = ", ".join(map(str, told["seeds"])), _unit(told)
+    at_once = f"{told['gpus']} {unit}{'' if told['gpus'] == 1 else 's'}"
+    lines = [f"profile {told['profile']}, seeds {seeds}, {told['trajectory']} trajectory, {at_once}"]
     width = max(len(row["arm"]) for row in told["arms"])
     for row in told["arms"]:
         images = "images not known" if row["images"] is None else f"{row['images'][0]} + {row['images'][1]} images"
@@ -229,20 +230,25 @@ def as_text(told: dict[str, Any]) -> str:
     stages_ = total["wall_seconds_of_stages"]
     gate = f": {spell(stages_[0])}, then {GATED} after the gate, {spell(stages_[1])}" if len(stages_) == 2 else ""
     lines += [
-        f"total  {total['runs']} training runs, {total['rows']} rows: {total['seconds'] / 3600:.1f} GPU-hours, "
+        f"total  {total['runs']} training runs, {total['rows']} rows: {total['seconds'] / 3600:.1f} {unit}-hours, "
         f"{told['bytes'] / 1e9:.1f} GB beside the data",
-        f"wall   {spell(total['wall_seconds'])} on {told['gpus']} GPUs{gate}",
+        f"wall   {spell(total['wall_seconds'])} on {at_once}{gate}",
     ]
     if total["shared_saves_seconds"] > 0:
         lines.append(
-            f"shared trajectories save {total['shared_saves_seconds'] / 3600:.1f} GPU-hours: "
+            f"shared trajectories save {total['shared_saves_seconds'] / 3600:.1f} {unit}-hours: "
             f"{total['runs']} training runs instead of {total['rows']}"
         )
     saved = ", ".join(
         f"{seconds / 3600:.1f} for {name}" for name, seconds in total["stopped_run_saves_seconds"].items()
     )
-    lines.append(f"--stop-doomed saves at most, for each run that collapses at once, GPU-hours: {saved}")
+    lines.append(f"--stop-doomed saves at most, for each run that collapses at once, {unit}-hours: {saved}")
     return "\n".join(lines)
+
+
+def _unit(told: dict[str, Any]) -> str:
+    """What works on a run: a CPU where every speed was measured on one or guessed from one, else a GPU."""
+    return "CPU" if {row["device"] for row in told["arms"]} == {"cpu"} else "GPU"
 
 
 def _cost(row: dict[str, Any]) -> str:
