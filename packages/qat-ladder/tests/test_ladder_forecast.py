@@ -201,18 +201,26 @@ def test_what_ran_in_the_root_counts_first(asked, tmp_path):
         forecast(asked())
 
 
-@pytest.mark.parametrize(
-    ("device", "gpus", "texts"),
-    [
-        ("cpu", 1, ("shared trajectory, 1 CPU\n", " CPU-hours, ", " on 1 CPU\n")),
-        ("NVIDIA H100", 8, ("shared trajectory, 8 GPUs\n", " GPU-hours, ", " on 8 GPUs\n")),
-    ],
-)
-def test_hours_are_those_of_what_works(asked, device, gpus, texts):
-    told = forecast(asked(gpus=gpus))
-    told["arms"] = [row | {"device": device} for row in told["arms"]]
-    found = as_text(told)
-    assert all(text in found for text in texts), found
+CPU = ("shared trajectory, 1 CPU\n", " CPU-hours, ", " on 1 CPU\n")
+GPU = ("shared trajectory, 8 GPUs\n", " GPU-hours, ", " on 8 GPUs\n")
+
+
+def test_hours_are_those_of_what_works(asked, tmp_path, monkeypatch, products):
+    """Guessed, then measured in the root, on either; then as somebody else's file says."""
+    where = "qat_ladder.estimate.shutil.which"
+    monkeypatch.setattr(where, lambda _: None)
+    assert all(text in as_text(forecast(asked(gpus=1))) for text in CPU)
+    folder = tmp_path / "runs" / "trajectories" / "yolo10n" / "shared" / "seed4"
+    folder.mkdir(parents=True)
+    (folder / "metrics.jsonl").write_text('{"seconds": 30.0}\n')
+    assert all(text in as_text(forecast(asked(gpus=1))) for text in CPU)
+    monkeypatch.setattr(where, lambda _: "/usr/bin/nvidia-smi")
+    assert all(text in as_text(forecast(asked(gpus=8, settings=("training.device=auto",)))) for text in GPU)
+    assert all(text in as_text(forecast(asked(gpus=1, settings=("training.device=cpu",)))) for text in CPU)
+    monkeypatch.setattr(where, lambda _: None)
+    script = products.folder / "product.py"
+    script.write_text(script.read_text() + PACE)  # of a card
+    assert all(text in as_text(forecast(asked(gpus=8, measure=5, seeds=[0]))) for text in GPU)
 
 
 def test_unknown_speeds_are_said_to_be_unknown(asked, monkeypatch):

@@ -76,7 +76,7 @@ def test_a_channel_of_zeros_keeps_a_positive_scale():
     assert (amax_of(model, "0") > 0).all()
 
 
-def test_a_resumed_run_knows_where_its_scales_started():
+def test_the_share_is_that_of_the_start_whatever_the_weights_are_when_a_run_goes_on():
     model = two_convolutions(learned=False)
     initialise_scales(model, "mse")
     following = Following(model, 0.5)

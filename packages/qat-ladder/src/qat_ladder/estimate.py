@@ -20,10 +20,14 @@ def work(config: Config, train_images: int, val_images: int, series: int) -> flo
     return one * (train_images + _VALIDATION * series * val_images)
 
 
+def uses_gpu(config: Config) -> bool:
+    """Whether a run of this configuration would train on a GPU here."""
+    return config.training.first_device != "cpu" and shutil.which("nvidia-smi") is not None
+
+
 def seconds_per_epoch(config: Config, train_images: int, val_images: int, series: int) -> float | None:
     """Guess for one epoch on the CPU; None where a GPU will be used, whose speed is unknown before its first epoch."""
-    gpu = config.training.first_device != "cpu" and shutil.which("nvidia-smi") is not None
-    if gpu:
+    if uses_gpu(config):
         return None
     threads = config.training.threads or os.cpu_count() or 1
     return _SECONDS_PER_IMAGE * 2 / threads * work(config, train_images, val_images, series)

@@ -69,7 +69,7 @@ class LayerSpread:
 class DriftView:
     """How far scales and running variances have moved by the end of an epoch.
 
-    Of scales the relative change of a layer, since the epoch before and since the start, None where they are fixed; of
+    Of scales the relative change of a layer, since the epoch before and since the start, None where they stand; of
     batch norm the factor of a layer's variances since the start, 1 where they stand.
     """
 

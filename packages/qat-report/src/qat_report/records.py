@@ -40,7 +40,7 @@ class Model:
 
 @attrs.frozen(kw_only=True)
 class Scale:
-    """How scales are initialised, and whether training changes them; `lr` is the rate of learned ones."""
+    """How scales are initialised, and whether a gradient changes them; `lr` is the rate of learned ones."""
 
     init: str
     learned: bool

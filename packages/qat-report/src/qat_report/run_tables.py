@@ -3,7 +3,7 @@
 from qat_report.numbers import ABSENT, delta, difference, metric
 from qat_report.summary import Metrics, RunSummary
 from qat_report.tables import Table
-from qat_report.wording import after, correction
+from qat_report.wording import after, correction, motion
 
 
 def run_numbers_table(summary: RunSummary) -> Table:
@@ -40,7 +40,7 @@ def run_settings_table(summary: RunSummary) -> Table:
         widths[name] = widths.get(name, 0) + 1
     ema = summary.method.ema
     rate = f", lr {quantization.scale.lr:g}" if quantization.scale.lr is not None else ""
-    scale = f"{quantization.scale.init}, {'learned' if quantization.scale.learned else 'fixed'}{rate}"
+    scale = f"{quantization.scale.init}, {motion(summary)}{rate}"
     rows = (
         ("checkpoint", f"{summary.model.checkpoint} ({(summary.model.checkpoint_sha256 or ABSENT)[:12]})"),
         ("image size", f"{summary.model.imgsz} px"),

@@ -47,6 +47,13 @@ def shorten(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
 
 
+def motion(summary: RunSummary) -> str:
+    """How scales move in training: learned, following the weights, or fixed."""
+    if summary.quantization.scale.learned:
+        return "learned"
+    return "following" if "following" in summary.training.interventions else "fixed"
+
+
 def per_tensor_scope(summaries: Iterable[RunSummary]) -> str | None:
     """What stands with rows that share the paper's granularity, and nothing else of its setting; None without any."""
     methods = dict.fromkeys(s.method.variant for s in summaries if s.quantization.granularity == "per-tensor")

@@ -86,7 +86,7 @@ def initialise_scales(model: nn.Module, init: str) -> None:
 
 
 def is_learned(quantizer: Any) -> bool:
-    """Whether training changes the scale of a quantizer."""
+    """Whether the scale of a quantizer is a parameter, which a gradient changes."""
     return isinstance(quantizer._amax, nn.Parameter)
 
 

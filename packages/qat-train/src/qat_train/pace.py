@@ -136,6 +136,7 @@ def measure(spec: RunSpec, *, steps: int, threads: int, before: float = 0.0) -> 
         watch = _Stopwatch(trainer, steps, prepared.device)
         with contextlib.suppress(_Enough):
             trainer.train()
+        trainer.train_loader.close()  # its workers would load on, beside what is measured next
         peak = torch.cuda.max_memory_allocated(prepared.device) if cuda else None
         image_seconds = prepared.evaluator.seconds_per_image(model, images=4 * spec.training.batch)
     images = prepared.data.view.train.images, prepared.data.view.val.images

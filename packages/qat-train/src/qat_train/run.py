@@ -134,7 +134,7 @@ class ModelBlock:
 
 @attrs.frozen(kw_only=True)
 class ScaleBlock:
-    """How scales are set before training and whether training changes them; `lr` is that of a learned amax."""
+    """How scales are set before training and whether a gradient changes them; `lr` is that of a learned amax."""
 
     init: Literal["max", "mse"]
     learned: bool

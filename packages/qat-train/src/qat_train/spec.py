@@ -169,6 +169,10 @@ class RunSpec:
                 )
             if self.quantization.learned:
                 raise ValueError("interventions.following moves fixed scales; set quantization.learned = false")
+            if not self.quantization.enabled:
+                raise ValueError("quantization.bits = 32 has no scales; leave interventions.following out")
+            if "freezing" in self.interventions:  # a frozen weight is a multiple of the scale that would follow it
+                raise ValueError("interventions.following and interventions.freezing move each other without end")
         if self.quantization.learned and self.training.optimizer not in ("Adam", "AdamW"):
             raise ValueError(
                 "quantization.learned = true needs training.optimizer Adam or AdamW, whose steps do not depend on the "

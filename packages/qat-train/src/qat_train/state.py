@@ -64,7 +64,11 @@ def optimizer_groups(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Any], 
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: TrainingState, tensors: Mapping[str, Tensor]) -> None:
-    """Load groups and tensors back."""
+    """Load groups and tensors back, each tensor in the memory format of its parameter.
+
+    On a GPU Ultralytics trains in channels_last with fused optimizers, which refuse moments of other strides; the file
+    keeps none.
+    """
     slots: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith("optimizer."):
@@ -72,6 +76,10 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: TrainingState, te
             slots.setdefault(int(index), {})[name] = value
     groups = [{k: tuple(v) if k == "betas" else v for k, v in group.items()} for group in state.optimizer_groups]
     optimizer.load_state_dict({"state": slots, "param_groups": groups})
+    for parameter, restored in optimizer.state.items():
+        for name, value in restored.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                restored[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def save_state(folder: Path, state: TrainingState, tensors: Mapping[str, Tensor]) -> TrainingState:

@@ -11,7 +11,7 @@ from qat_ladder.cells import Trajectory
 from qat_ladder.dataset import image_counts, prepare
 from qat_ladder.doomed import EPOCHS
 from qat_ladder.errors import ConfigError
-from qat_ladder.estimate import spell, work
+from qat_ladder.estimate import spell, uses_gpu, work
 from qat_ladder.flags import Request
 from qat_ladder.forecast.costs import Job, bytes_of, finish, stages
 from qat_ladder.forecast.paces import PaceView, Speed, measure, read_paces, speed_of
@@ -176,9 +176,17 @@ def _told(
         "epoch_seconds": speed.epoch if speed else None,
         "source": speed.source if speed else None,
         "device": speed.device if speed else None,
+        "processor": _processor(speed, first),
         "seconds": sum(job.seconds for job in jobs) if jobs else None,
         "bytes": len(runs) * bytes_of(first.variant, corrections=corrected),
     }
+
+
+def _processor(speed: Speed | None, run: Trajectory) -> str:
+    """GPU or CPU: of whoever measured, or what a run would take here."""
+    if speed is not None and speed.source != "measured in this root":
+        return "CPU" if speed.device == "cpu" else "GPU"
+    return "GPU" if uses_gpu(run.methods[0].config) else "CPU"
 
 
 def _total(jobs: Sequence[Job], gpus: int) -> dict[str, Any]:
@@ -247,8 +255,8 @@ def as_text(told: dict[str, Any]) -> str:
 
 
 def _unit(told: dict[str, Any]) -> str:
-    """What works on a run: a CPU where every speed was measured on one or guessed from one, else a GPU."""
-    return "CPU" if {row["device"] for row in told["arms"]} == {"cpu"} else "GPU"
+    """What works on a run: GPUs where one arm has them."""
+    return "GPU" if any(row["processor"] == "GPU" for row in told["arms"]) else "CPU"
 
 
 def _cost(row: dict[str, Any]) -> str:

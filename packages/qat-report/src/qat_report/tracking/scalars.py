@@ -18,6 +18,7 @@ from qat_report.finding import Located
 from qat_report.series import PRIMARY_METRIC
 from qat_report.summary import RunSummary
 from qat_report.views import EvaluationPoint
+from qat_report.wording import motion
 
 
 @attrs.frozen(kw_only=True)
@@ -153,7 +154,7 @@ def _parameters(summary: RunSummary) -> dict[str, str]:
         "qat.method": summary.method.variant,
         "qat.mode": quantization.mode,
         "qat.granularity": quantization.granularity,
-        "qat.scale": f"{quantization.scale.init}, {'learned' if quantization.scale.learned else 'fixed'}",
+        "qat.scale": f"{quantization.scale.init}, {motion(summary)}",
         "qat.policy": quantization.policy,
         **{f"qat.{name}": strength for name, strength in training.interventions.items()},
         **{f"given.{name}": value for name, value in training.overrides.items()},

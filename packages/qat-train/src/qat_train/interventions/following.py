@@ -1,8 +1,8 @@
 """Scales that follow the weights: after each step, amax is a moving average of what its channel's weights ask for.
 
-What other libraries' quantizers do where ours are fixed or learned: torch.ao's moving average of each channel's
-range (MovingAveragePerChannelMinMaxObserver, averaging constant 0.01); Brevitas' scales from statistics, those
-of the weights as they are, a strength of 1. A fixed scale clips what outgrows it, and a clipped weight has no gradient.
+What other libraries' quantizers do where ours are fixed or learned: torch.ao's moving average of each channel's range
+(MovingAveragePerChannelMinMaxObserver, averaging constant 0.01); Brevitas' scales from statistics, those of the weights
+as they are, a strength of 1. A fixed scale clips what outgrows it, and a clipped weight has no gradient.
 """
 
 from collections.abc import Mapping
@@ -17,9 +17,10 @@ from qat_train.quantizer import SMALLEST_AMAX, largest_weight
 
 
 class Following(Intervention):
-    """amax <- amax + strength · (c · max |w| - amax), with c = amax / max |w| of the start, channel by channel.
+    """amax <- amax + strength · (c · max |w| - amax), with c = amax / max |w| of the start, scale by scale.
 
-    c is 1 where scales started at the maximum, and the clip of least squared error where they started there.
+    c is 1 where scales started at the maximum: then nothing is clipped. Where they started at the least squared error,
+    c is that clip, and as much stays clipped as was.
     """
 
     def __init__(self, model: nn.Module, strength: float) -> None:
@@ -35,7 +36,7 @@ class Following(Intervention):
             quantizer._amax.lerp_(wanted, self._strength)
 
     def state(self) -> dict[str, Tensor]:
-        """Each layer's c, which a resumed run cannot see in its weights."""
+        """Each layer's c: that of the start, whatever the weights are when a run goes on."""
         return dict(self._share)
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:

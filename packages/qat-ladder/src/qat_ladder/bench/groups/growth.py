@@ -57,8 +57,7 @@ def _images(setup: Setup) -> Case:
     steps = (
         "Every step is one pass over images or annotations, but the sorting of images by a hash. The collector, which "
         "would walk through all records again and again, rests while they are read. `files alone` is the floor of "
-        "labels: a loop that does nothing but write as many files of their mean size, 335 bytes, into one folder; "
-        "what the file system takes for a file differs more between runs and sizes than our own work does."
+        "labels: a loop that does nothing but write as many files of their mean size, 335 bytes, into one folder."
     )
     return _curve("images", "Images", found, rounds=3, steps=steps, floors=(files,))
 
