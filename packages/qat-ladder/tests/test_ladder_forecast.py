@@ -73,9 +73,9 @@ def test_the_gated_variant_waits_for_all_others():
 
 @pytest.fixture
 def asked(request_for):
-    def make(*, variants=("yolo10n",), gpus=2, images=None, paces=(), measure=0, **flags):
+    def make(*, variants=("yolo10n",), gpus=2, images=None, paces=(), measure=0, device="cpu", **flags):
         return Asked(
-            requests=tuple(request_for(variant=name, device="cpu", **flags) for name in variants),
+            requests=tuple(request_for(variant=name, device=device, **flags) for name in variants),
             gpus=gpus,
             images=images,
             paces=paces,
@@ -215,12 +215,14 @@ def test_hours_are_those_of_what_works(asked, tmp_path, monkeypatch, products):
     (folder / "metrics.jsonl").write_text('{"seconds": 30.0}\n')
     assert all(text in as_text(forecast(asked(gpus=1))) for text in CPU)
     monkeypatch.setattr(where, lambda _: "/usr/bin/nvidia-smi")
-    assert all(text in as_text(forecast(asked(gpus=8, settings=("training.device=auto",)))) for text in GPU)
-    assert all(text in as_text(forecast(asked(gpus=1, settings=("training.device=cpu",)))) for text in CPU)
+    found = as_text(forecast(asked(gpus=8, device="auto")))
+    assert all(text in found for text in GPU), found
+    assert all(text in as_text(forecast(asked(gpus=1))) for text in CPU)
     monkeypatch.setattr(where, lambda _: None)
     script = products.folder / "product.py"
     script.write_text(script.read_text() + PACE)  # of a card
-    assert all(text in as_text(forecast(asked(gpus=8, measure=5, seeds=[0]))) for text in GPU)
+    found = as_text(forecast(asked(gpus=8, measure=5, seeds=[0])))
+    assert all(text in found for text in GPU), found
 
 
 def test_unknown_speeds_are_said_to_be_unknown(asked, monkeypatch):
