@@ -1,9 +1,9 @@
 """Scales that follow the weights: after each step, amax is a moving average of what its channel's weights ask for.
 
 Jacob et al. (arXiv 1712.05877, section 3.1) take the range of a weight tensor from the weights at each step: a strength
-of 1. What other libraries' quantizers do where ours are fixed or learned: torch.ao's moving average of each channel's range
-(MovingAveragePerChannelMinMaxObserver, averaging constant 0.01); Brevitas' scales from statistics, those of the weights
-as they are. A fixed scale clips what outgrows it, and a clipped weight has no gradient.
+of 1, and Brevitas' scales from statistics. torch.ao keeps a moving average of each channel's range
+(MovingAveragePerChannelMinMaxObserver, averaging constant 0.01). Ours are fixed or learned without this. A fixed scale
+clips what outgrows it, and a clipped weight has no gradient.
 """
 
 from collections.abc import Mapping
