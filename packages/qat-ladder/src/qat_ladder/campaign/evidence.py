@@ -163,10 +163,13 @@ class Evidence:
         return found
 
     def best(self) -> Cell | None:
-        """The quantized row with the highest mean of those whose every planned seed counts."""
+        """The quantized row with the highest mean of those with the most seeds whose every planned seed counts.
+
+        One seed that ended high is no better row than the mean of three.
+        """
         floating = {result.method for result in self.results if result.mode == "fp32"}
         whole = [cell for cell in self.cells if cell.method not in floating and self.whole(cell)]
-        return max(whole, key=lambda cell: cell.mean or 0.0, default=None)
+        return max(whole, key=lambda cell: (len(cell.counted_seeds), cell.mean or 0.0), default=None)
 
     def whole(self, cell: Cell) -> bool:
         """Whether every seed that a row has or is planned to have is in its mean."""

@@ -21,8 +21,8 @@ _LEGEND = (
     "Numbers are mAP50-95 after the last epoch and the row's correction. Bits: the average width of a quantized weight "
     "under the row's layer policy. Counted: seeds in the mean, of those planned. "
     "Δ baseline is paired by seed; its interval is the percentile bootstrap of comparison.json. Bold: the highest mean "
-    "of the quantized rows whose planned seeds all count; that it is the highest does not say that it is better. Rows "
-    "of one training run share its time."
+    "of the quantized rows with the most seeds, all planned ones counted; that it is highest does not say that it is "
+    "better. Rows of one training run share its time."
 )
 
 
