@@ -194,6 +194,8 @@ def test_the_best_row_is_quantized_and_every_planned_seed_of_it_counts(root):
     add(root, high | {"method": "fp32"}, {0: 0.9, 1: 0.9}, mode="fp32", ptq=None)
     add(root, high | {"method": "learned", "seeds": [0], "counted_seeds": [0]}, {0: 0.9})  # seed 2 is planned too
     add(root, high | {"method": "paper", "counted_seeds": [0]}, {0: 0.9, 1: 0.01}, ptq=0.0003)
+    one = {"method": "soft-labels", "seeds": [0], "counted_seeds": [0], "classes": {"0": "stable"}}
+    add(root, high | one, {0: 0.9})  # whole, and a single seed is no mean of two
     found = lines(root)
     assert [line for line in found if "**" in line] == [
         line for line in found if line.startswith("| **bn** | **5.00** | **2 of 2**")
