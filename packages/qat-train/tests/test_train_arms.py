@@ -40,6 +40,18 @@ def lines(folder):
     return points, [r.loss for r in found], [r.oscillation for r in found]
 
 
+def cut_off_and_resumed(train, spec):
+    """The folder of a run that died after its second epoch and went on."""
+
+    def cut_after_two(record, _epochs):
+        if record.epoch == 2:
+            raise Cut
+
+    with pytest.raises(Cut):
+        train(spec, "cut", report=cut_after_two)
+    return train(spec, "cut", resume="must")[1]
+
+
 def scales(folder, series):
     model, _ = load_checkpoint(folder / "checkpoint/checkpoint.json", series)
     return {name: layer_scale(quantizer).detach().clone() for name, _, quantizer in active_quantizers(model)}
@@ -95,15 +107,7 @@ def test_run_with_everything_on_resumes_bit_for_bit(make_spec, train):
         training={"epochs": 3, "lr0": 5e-3}, quantization={"bits": 3, "learned": True}, interventions=ALL_ON
     )
     run, whole = train(spec, "whole")
-
-    def cut_after_two(record, _epochs):
-        if record.epoch == 2:
-            raise Cut
-
-    with pytest.raises(Cut):
-        train(spec, "cut", report=cut_after_two)
-    _, resumed = train(spec, "cut", resume="must")
-    assert lines(resumed) == lines(whole)
+    assert lines(cut_off_and_resumed(train, spec)) == lines(whole)
     assert run.training.interventions == ALL_ON
     final = read_metrics(whole)[-1]
     assert {"dampening", "distillation"} < final.loss.keys()
@@ -178,15 +182,7 @@ def test_scales_that_follow_are_those_of_the_last_weights_and_resume_bit_for_bit
         assert torch.allclose(quantizer._amax.reshape(wanted.shape), wanted), name
         assert not torch.equal(layer_scale(quantizer), before[name]), name
     assert read_metrics(whole)[-1].oscillation.total.by_scale > 0
-
-    def cut_after_two(record, _epochs):
-        if record.epoch == 2:
-            raise Cut
-
-    with pytest.raises(Cut):
-        train(spec, "cut", report=cut_after_two)
-    _, resumed = train(spec, "cut", resume="must")
-    assert lines(resumed) == lines(whole)
+    assert lines(cut_off_and_resumed(train, spec)) == lines(whole)
 
 
 def test_float_control_trains_without_quantizers(make_spec, train):

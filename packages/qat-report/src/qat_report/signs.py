@@ -8,7 +8,7 @@ series of docs/results (three detectors, three data sets, raw and averaged, none
   usual learning rate; 3.9 % and more where they collapse, at or before the collapse. One detector, mostly at 4 bits:
   elsewhere the limit is a guess. Averaged weights may hold under it.
 - scale-drift: learned scales move by 0.05 % in an epoch at most, and by 4.9 % in the first of the run that they ruined;
-  those that follow their weights by 0.03 % at most, in the one run there is.
+  those that follow their weights by 0.04 % at most, in two runs (docs/results/campaign.md, `following`).
 - switch-rate, loss-rise: stay within 1.1 of their median and 1.05 of their lowest in stable runs, but were silent in
   every collapse on record. They are left for collapses of another kind, and nothing is claimed for them.
 The drift of batch norm statistics is recorded and is no sign: it grows in healthy and in collapsing runs alike.

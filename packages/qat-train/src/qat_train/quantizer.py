@@ -188,9 +188,8 @@ def initial_amax(weight: Tensor, bits: int, *, init: str, per_channel: bool) -> 
     axes = _axes(weight, per_channel)
     best = largest
     least = torch.full_like(largest, float("inf"))
-    for multiplier in sorted(
-        MSE_MULTIPLIERS, key=lambda m: m != 1.0
-    ):  # of equals, as in a channel of zeros, the maximum
+    # The maximum first: of equals, as in a channel of zeros, it stays.
+    for multiplier in sorted(MSE_MULTIPLIERS, key=lambda m: m != 1.0):
         amax = largest * multiplier
         scale = scale_from_amax(amax, bits)
         error = (codes(weight, scale, bits) * scale - weight).square().sum(dim=axes, keepdim=per_channel)
