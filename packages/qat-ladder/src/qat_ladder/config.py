@@ -126,7 +126,7 @@ class Quantization:
 
     bits: int = attrs.field()
     granularity: Literal["per-channel", "per-tensor"]
-    init: Literal["max", "mse"]
+    init: Literal["max", "mse", "outputs", "gptq"]
     learned: bool
     scale_lr: float = attrs.field(validator=_positive)
     policy: str

@@ -201,13 +201,19 @@ def sensitivity(  # noqa: PLR0917  # click makes a parameter of every option
 @cli.command()
 @click.option("--spec", "spec_path", type=click.Path(path_type=Path), required=True, help="Run specification, TOML.")
 @click.option("--policy", "policies", multiple=True, help="A layer policy to try; may be repeated. The spec's without.")
-@click.option("--init", "inits", multiple=True, type=click.Choice(["max", "mse"]), help="Of scales; may be repeated.")
+@click.option(
+    "--init",
+    "inits",
+    multiple=True,
+    type=click.Choice(["max", "mse", "outputs", "gptq"]),
+    help="Of scales (gptq: of weights too); may be repeated.",
+)
 @trust_option
 @json_option
 def ptq(spec_path: Path, policies: tuple[str, ...], inits: tuple[Any, ...], trust: str | None, as_json: bool) -> None:
     """Measure what quantization alone costs, for layer policies side by side; nothing is trained.
 
-    Example: qat-train ptq --spec run.toml --policy default --policy small-8 --init max --init mse
+    Example: qat-train ptq --spec run.toml --policy default --policy small-8 --init mse --init gptq
     """
     spec = _read(spec_path, trust)
     threads = prepare_environment(spec.training.threads)

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from ultralytics.nn import tasks
 from ultralytics.nn.modules.block import DFL, RepVGGDW
+from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.modules.head import Detect
 from ultralytics.utils import DEFAULT_CFG_DICT
 
@@ -301,6 +302,13 @@ def conv_kind(conv: nn.Conv2d) -> Kind:
     if conv.groups == conv.in_channels and conv.groups > 1:
         return "depthwise"
     return "pointwise" if conv.kernel_size == (1, 1) else "dense"
+
+
+def norm_after(model: nn.Module, name: str) -> nn.BatchNorm2d | None:
+    """The batch norm that reads a convolution's output: Ultralytics' Conv holds both, as `conv` and `bn`."""
+    parent = model.get_submodule(name.rpartition(".")[0])
+    norm = getattr(parent, "bn", None) if isinstance(parent, Conv) else None
+    return norm if isinstance(norm, nn.BatchNorm2d) else None
 
 
 def set_head(model: Any, *, one2one: bool = True) -> str:

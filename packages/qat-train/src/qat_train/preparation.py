@@ -15,6 +15,7 @@ from ultralytics.utils.torch_utils import select_device
 
 import qat_artifacts
 from qat_train import ranks
+from qat_train.calibration import calibrate
 from qat_train.dataset import PreparedData, read_data
 from qat_train.detector import (
     Detector,
@@ -68,7 +69,11 @@ class Prepared:
             self.peer.insert(model, self.bits, self.spec.quantization, self._calibration_images)
         elif self.quantization.quantized_layers:
             insert_quantizers(model, self.bits, self.spec.quantization.granularity)
-            initialise_scales(model, self.spec.quantization.init)
+            init = self.spec.quantization.init
+            if init in ("outputs", "gptq"):
+                calibrate(model, self._calibration_images(), move_weights=init == "gptq")
+            else:
+                initialise_scales(model, init)
             if self.spec.quantization.learned:
                 learn_scales(model)
 

@@ -9,6 +9,7 @@ from qat_train.environment import Git
 from qat_train.places import inside
 
 Series = Literal["raw", "ema"]
+Init = Literal["max", "mse", "outputs", "gptq"]  # how scales (and, with gptq, weights) start; docs/methods.md
 
 
 def _unit(instance: object, attribute: "attrs.Attribute[float]", value: float) -> None:
@@ -136,7 +137,7 @@ class ModelBlock:
 class ScaleBlock:
     """How scales are set before training and whether a gradient changes them; `lr` is that of a learned amax."""
 
-    init: Literal["max", "mse"]
+    init: Init
     learned: bool
     lr: float | None = None
 

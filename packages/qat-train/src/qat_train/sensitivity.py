@@ -72,6 +72,8 @@ def scan(spec: RunSpec, out: Path, *, bits_high: int, budget: float | None, thre
             if key.enabled
             else "quantization.bits = 32 quantizes nothing; set 2 to 7"
         )
+    if key.init not in ("max", "mse"):  # calibration sets one layer by what the others hand on
+        raise SpecError(f"quantization.init = {key.init!r}: a layer is quantized alone here; set max or mse")
     with _memory():
         if key.quantizer != "qat-train":
             raise SpecError(

@@ -11,7 +11,7 @@ from attrs import validators
 
 import qat_artifacts
 from qat_train.errors import SpecError
-from qat_train.run import Series
+from qat_train.run import Init, Series
 from qat_train.trust import parse_trust
 
 
@@ -97,7 +97,7 @@ class QuantizationKey:
 
     bits: int = 4
     granularity: Literal["per-channel", "per-tensor"] = "per-channel"
-    init: Literal["max", "mse"] = "mse"
+    init: Init = "mse"
     learned: bool = False
     scale_lr: float = attrs.field(default=1e-5, validator=_positive)
     policy: str = "default"

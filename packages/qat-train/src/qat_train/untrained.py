@@ -5,18 +5,16 @@ import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 import attrs
 
 from qat_train.errors import SpecError
 from qat_train.mixed import average_bits, packed_bytes
 from qat_train.preparation import measure_references, prepare
+from qat_train.run import Init
 from qat_train.spec import RunSpec
 
 logger = logging.getLogger(__name__)
-
-Init = Literal["max", "mse"]
 
 
 @attrs.frozen(kw_only=True)

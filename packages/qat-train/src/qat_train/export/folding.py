@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from ultralytics.nn.modules.conv import Conv
 
-from qat_train.detector import set_head
+from qat_train.detector import norm_after, set_head
 from qat_train.errors import InputError, TrainError
 from qat_train.export.network import About, Convolution, Layer, Network
 from qat_train.insertion import active_quantizers, assert_on_grid, layer_codes, layer_scale
@@ -43,7 +42,7 @@ def fold_detector(model: Any, about: About, *, quantized_layers: int) -> Network
     quantizers = {name: quantizer for name, _, quantizer in active_quantizers(model)}
     layers, norms = [], 0
     for name, conv in deployed_convolutions(model):
-        norm = _norm_after(model, name)
+        norm = norm_after(model, name)
         norms += norm is not None
         try:
             layers.append(_fold(name, conv, norm, quantizers.get(name)))
@@ -64,13 +63,6 @@ def dropped(model: Any, name: str) -> bool:
 def deployed_convolutions(model: Any) -> list[tuple[str, nn.Conv2d]]:
     """(path, convolution) of all that inference uses, in the order of the modules."""
     return [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d) and not dropped(model, n)]
-
-
-def _norm_after(model: nn.Module, name: str) -> nn.BatchNorm2d | None:
-    """The batch norm that reads a convolution's output: Ultralytics' Conv holds both, as `conv` and `bn`."""
-    parent = model.get_submodule(name.rpartition(".")[0])
-    norm = getattr(parent, "bn", None) if isinstance(parent, Conv) else None
-    return norm if isinstance(norm, nn.BatchNorm2d) else None
 
 
 def _fold(name: str, conv: nn.Conv2d, norm: nn.BatchNorm2d | None, quantizer: Any) -> Layer:
