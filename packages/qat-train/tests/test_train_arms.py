@@ -194,7 +194,7 @@ def test_float_control_trains_without_quantizers(make_spec, train):
 
 
 def test_interventions_are_found_by_their_modules():
-    assert intervention_names() == ("dampening", "distillation", "following", "freezing", "soft_labels")
+    assert intervention_names() == ("dampening", "distillation", "following", "freezing", "frozen_norms", "soft_labels")
 
 
 @pytest.mark.parametrize(

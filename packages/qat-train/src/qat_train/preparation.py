@@ -151,8 +151,8 @@ def _peer(spec: RunSpec) -> Peer | None:
     if key.quantizer == "qat-train":
         return None
     if refused := sorted(
-        set(spec.interventions) - {"distillation", "soft_labels"}
-    ):  # these look at maps and outputs alone
+        set(spec.interventions) - {"distillation", "frozen_norms", "soft_labels"}
+    ):  # these do not look at codes
         raise SpecError(f"[interventions] {', '.join(refused)}: needs quantization.quantizer = 'qat-train'")
     peer = load_peer(key.quantizer)
     peer.check(key)
