@@ -1,5 +1,6 @@
 """The drift of scales and running variances against loops over channels, and in whole runs."""
 
+import copy
 import math
 import statistics
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from qat_train.drift import DriftMeter
+from qat_train.insertion import active_quantizers
 from qat_train.metrics import read_metrics
 
 from .reference import Disturbance, amax_of, two_convolutions
@@ -103,3 +105,24 @@ def test_run_that_is_cut_off_drifts_on_to_the_same_numbers(make_spec, train):
     assert all(d.scale_since_start.max > 0 and d.bn_variance.max > 1 for d in drifts)
     assert drifts[0].scale_since_start == drifts[0].scale_since_before
     assert drifts[2].scale_since_start.median > drifts[2].scale_since_before.median
+
+
+def test_a_meter_on_another_start_measures_from_the_one_that_it_is_given():
+    """A run that goes on elsewhere may be calibrated otherwise there."""
+    model = two_convolutions(learned=False)
+    model.append(nn.BatchNorm2d(2))
+    meter = DriftMeter(model)
+    elsewhere = copy.deepcopy(model)
+    with torch.no_grad():
+        for module in elsewhere.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_var.mul_(1.5)
+        for _, _, quantizer in active_quantizers(elsewhere):
+            quantizer._amax.mul_(1.1)
+    other = DriftMeter(elsewhere)
+    elsewhere.load_state_dict(model.state_dict())
+    assert other.record().scale_since_start is not None
+    other.load_state(meter.state())
+    other.mark()
+    assert other.record() == meter.record()
+    assert other.record().scale_since_start is None

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from qat_train.detector import norm_after
+from qat_train.errors import InputError
+from qat_train.evaluator import evaluation_mode
 from qat_train.gptq import compensate, least_error_amax
-from qat_train.insertion import active_quantizers, initialise_scales, layer_codes, layer_scale, set_layer_scale
-from qat_train.quantizer import scale_from_amax
+from qat_train.insertion import active_quantizers, initialise_scales, layer_codes, layer_scale
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,9 @@ def calibrate(model: Any, images: Iterable[Tensor], *, move_weights: bool) -> No
             scale of least squared error of its weights.
         images: batches (B, 3, H, W) in [0, 1] on the model's device; the first `IMAGES` of them.
         move_weights: also move weights by GPTQ, and batch norms' statistics and biases by what is left of the change.
+
+    Raises:
+        InputError: a layer's weights or inputs are not finite; the text names it.
     """
     batch = _first(images, IMAGES)
     initialise_scales(model, "mse")
@@ -43,32 +47,35 @@ def calibrate(model: Any, images: Iterable[Tensor], *, move_weights: bool) -> No
         def meet(conv: Any, inputs: tuple[Tensor], name: str = name, quantizer: Any = quantizer) -> None:
             if name in missed:
                 missed.discard(name)
-                _set(conv, quantizer, inputs[0], norm_after(model, name), move_weights=move_weights)
+                _set(name, conv, quantizer, inputs[0], norm_after(model, name), move_weights=move_weights)
 
         missed.add(name)
         hooks.append(conv.register_forward_pre_hook(meet))
-    was_training = model.training
     try:
-        model.eval()(batch)
+        with evaluation_mode(model):
+            model(batch)
     finally:
-        model.train(was_training)
         for hook in hooks:
             hook.remove()
     if missed:
         logger.warning("calibration images do not reach %s; their scales come from the weights alone", sorted(missed))
 
 
-def _set(conv: nn.Conv2d, quantizer: Any, inputs: Tensor, norm: nn.BatchNorm2d | None, *, move_weights: bool) -> None:
+def _set(
+    name: str, conv: nn.Conv2d, quantizer: Any, inputs: Tensor, norm: nn.BatchNorm2d | None, *, move_weights: bool
+) -> None:
     """Scale, weights and statistics of one layer."""
     original = conv.weight.detach().clone()
     weight = original.reshape(conv.groups, conv.out_channels // conv.groups, -1).float()
     moments = second_moments(conv, inputs)
+    if not bool(moments.isfinite().all() & weight.isfinite().all()):
+        raise InputError(f"{name}: weights or inputs are not finite; there is no scale for them")
     per_channel = quantizer.axis is not None
     amax = least_error_amax(weight, quantizer.num_bits, moments, per_channel=per_channel)
-    set_layer_scale(quantizer, scale_from_amax(amax, quantizer.num_bits).reshape(quantizer._amax.shape))
+    quantizer._amax.copy_(amax.reshape(quantizer._amax.shape))
     if not move_weights:
         return
-    scale = layer_scale(quantizer)  # as stored, see `amax_from_scale`
+    scale = layer_scale(quantizer)
     scale = scale.reshape(*weight.shape[:2], 1) if per_channel else scale
     conv.weight.copy_(compensate(weight, scale, quantizer.num_bits, moments).reshape(original.shape))
     _shift_statistics(conv, original, layer_codes(conv, quantizer) * layer_scale(quantizer), inputs, norm)
@@ -83,11 +90,11 @@ def _shift_statistics(
     batch norm that follows. They are shifted, not estimated anew: a few images would replace all of training.
     """
 
-    def moments(weight: Tensor) -> tuple[Tensor, Tensor]:
+    def mean_and_variance(weight: Tensor) -> tuple[Tensor, Tensor]:
         outputs = functional.conv2d(inputs, weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
         return outputs.mean(dim=(0, 2, 3)), outputs.var(dim=(0, 2, 3), correction=0)
 
-    (mean, variance), (new_mean, new_variance) = moments(original), moments(quantized)
+    (mean, variance), (new_mean, new_variance) = mean_and_variance(original), mean_and_variance(quantized)
     if norm is not None and norm.running_mean is not None and norm.running_var is not None:
         ratio = torch.where((variance > 0) & (new_variance > 0), new_variance / variance, 1.0)
         norm.running_mean.copy_(new_mean - (mean - norm.running_mean) * ratio.sqrt())

@@ -11,7 +11,7 @@ The first weighs channels by their scale, so that a channel of almost no weight 
 is the geometric mean of what each channel changed by, in whichever direction, with the ε that the layer itself adds.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from statistics import median
 
 import torch
@@ -26,7 +26,7 @@ class DriftMeter:
     """Measures a model against what it was when the meter was built, and when `mark` was last called."""
 
     def __init__(self, model: nn.Module) -> None:
-        """Start from a model before its first step; a resumed run builds the same one, then loads its state."""
+        """Start from a model before its first step; a resumed run loads the start that it had."""
         self._model = model
         self._start = dict(_scales(model))
         self._before = self._start
@@ -35,6 +35,17 @@ class DriftMeter:
     def mark(self) -> None:
         """Let the scales be those of the epoch before: at its end, and when a state of that time was loaded."""
         self._before = dict(_scales(self._model))
+
+    def state(self) -> dict[str, Tensor]:
+        """The start: another machine, or another number of threads, may calibrate the model otherwise."""
+        return {f"scale.{k}": v for k, v in self._start.items()} | {
+            f"variance.{k}": v for k, v in self._variances.items()
+        }
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what `state` gave, if anything: states from before it was kept start from the model as it is."""
+        self._start = {k: state.get(f"scale.{k}", v).to(v) for k, v in self._start.items()}
+        self._variances = {k: state.get(f"variance.{k}", v).to(v) for k, v in self._variances.items()}
 
     @torch.no_grad()
     def record(self) -> Drift:

@@ -86,13 +86,23 @@ def square_loader(
 
 
 def calibration_images(
-    data_yaml: Path, *, imgsz: int, batch: int, device: torch.device, batches: int = 8
+    data_yaml: Path, *, imgsz: int, batch: int, device: torch.device, images: int
 ) -> Iterable[Tensor]:
-    """The first training images, (batch, 3, imgsz, imgsz) in [0, 1], for libraries that look at activations."""
+    """The first training images, letterboxed, in batches (B, 3, imgsz, imgsz) in [0, 1], the last one perhaps smaller.
+
+    Args:
+        data_yaml: prepared by qat-data.
+        imgsz: longer side in pixels, a multiple of 32.
+        batch: images at a time.
+        device: where they go.
+        images: how many; all where there are fewer.
+    """
     _, _, loader = square_loader(data_yaml, "train", imgsz=imgsz, batch=batch, device=device)
+    seen = 0
     with preserved_rng():
-        for found in itertools.islice(loader, batches):
-            yield found["img"].to(device).float() / 255
+        for found in itertools.islice(loader, -(-images // batch)):
+            yield found["img"][: images - seen].to(device).float() / 255
+            seen += len(found["img"])
 
 
 class Evaluator:

@@ -100,4 +100,6 @@ def compensate(weight: Tensor, scale: Tensor, bits: int, moments: Tensor) -> Ten
         remaining[:, :, end:] -= torch.stack(errors, dim=2) @ factor[:, start:end, end:]
     moved = torch.empty_like(weight).scatter_(2, columns, remaining)
     scale = scale.unsqueeze(2)
-    return torch.maximum(torch.minimum(moved, high * scale), low * scale)
+    edge = high * scale
+    edge = torch.where(edge / scale > high, torch.nextafter(edge, 0 * edge), edge)  # a product may round outward
+    return torch.maximum(torch.minimum(moved, edge), low * scale)

@@ -15,7 +15,7 @@ from ultralytics.utils.torch_utils import select_device
 
 import qat_artifacts
 from qat_train import ranks
-from qat_train.calibration import calibrate
+from qat_train.calibration import IMAGES, calibrate
 from qat_train.dataset import PreparedData, read_data
 from qat_train.detector import (
     Detector,
@@ -38,6 +38,7 @@ from qat_train.insertion import (
     learn_scales,
     scale_parameters,
 )
+from qat_train.interventions.teacher import TAUGHT
 from qat_train.peers import Peer, assert_peer_on_grid, load_peer
 from qat_train.policy import assign_bits, load_policy
 from qat_train.references import ReferenceKey, find_references, store_references
@@ -45,6 +46,8 @@ from qat_train.run import EvaluationBlock, QuantizationBlock, References, ScaleB
 from qat_train.spec import RunSpec
 
 logger = logging.getLogger(__name__)
+
+PEER_BATCHES = 8  # of training images, for a library that looks at activations
 
 
 @attrs.frozen(kw_only=True)
@@ -64,14 +67,18 @@ class Prepared:
     peer: Peer | None  # whose quantizers they are, where they are not ours
 
     def quantize(self, model: Any) -> None:
-        """Insert quantizers into `model` and set its scales; nothing in a floating-point run."""
+        """Insert quantizers into `model` and set where it starts: scales, and with "gptq" weights and batch norms too.
+
+        Nothing in a floating-point run. A start by images depends on the machine and its threads as sums do.
+        """
         if self.peer is not None:
-            self.peer.insert(model, self.bits, self.spec.quantization, self._calibration_images)
+            images = functools.partial(self._calibration_images, PEER_BATCHES * self.spec.training.batch)
+            self.peer.insert(model, self.bits, self.spec.quantization, images)
         elif self.quantization.quantized_layers:
             insert_quantizers(model, self.bits, self.spec.quantization.granularity)
             init = self.spec.quantization.init
             if init in ("outputs", "gptq"):
-                calibrate(model, self._calibration_images(), move_weights=init == "gptq")
+                calibrate(model, self._calibration_images(IMAGES), move_weights=init == "gptq")
             else:
                 initialise_scales(model, init)
             if self.spec.quantization.learned:
@@ -85,9 +92,11 @@ class Prepared:
         """Learned scales of a quantized model."""
         return scale_parameters(model) if self.peer is None else self.peer.scales(model)
 
-    def _calibration_images(self) -> Iterable[Tensor]:
+    def _calibration_images(self, count: int) -> Iterable[Tensor]:
         training = self.spec.training
-        return calibration_images(self.data.yaml, imgsz=training.imgsz, batch=training.batch, device=self.device)
+        return calibration_images(
+            self.data.yaml, imgsz=training.imgsz, batch=training.batch, device=self.device, images=count
+        )
 
 
 def prepare(spec: RunSpec, *, folder: Path, threads: int, pretrain: bool = False) -> Prepared:
@@ -150,9 +159,7 @@ def _peer(spec: RunSpec) -> Peer | None:
     key = spec.quantization
     if key.quantizer == "qat-train":
         return None
-    if refused := sorted(
-        set(spec.interventions) - {"distillation", "frozen_norms", "soft_labels"}
-    ):  # these do not look at codes
+    if refused := sorted(set(spec.interventions) - TAUGHT - {"frozen_norms"}):  # these do not look at codes
         raise SpecError(f"[interventions] {', '.join(refused)}: needs quantization.quantizer = 'qat-train'")
     peer = load_peer(key.quantizer)
     peer.check(key)

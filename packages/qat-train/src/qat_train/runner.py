@@ -27,6 +27,7 @@ from qat_train.environment import git_state, versions
 from qat_train.errors import Diverged, ResourceError, SpecError, TrainError
 from qat_train.evaluator import hash_weights
 from qat_train.insertion import OffGrid
+from qat_train.interventions.teacher import TAUGHT
 from qat_train.occupancy import sole_trainer
 from qat_train.policy import load_policy
 from qat_train.preparation import Prepared, measure_references, prepare, require_all_images
@@ -219,7 +220,7 @@ def give_model(trainer: QatTrainer, prepared: Prepared, *, pretrain: bool = Fals
     if pretrain:
         trainer.model = prepared.model
         return
-    if prepared.spec.interventions:
+    if TAUGHT & set(prepared.spec.interventions):
         trainer.context.teacher = copy.deepcopy(prepared.model).eval().requires_grad_(False)
     prepared.quantize(prepared.model)
     trainer.model = prepared.model

@@ -161,11 +161,8 @@ class RunSpec:
                 raise ValueError(f"interventions.{name}: unknown, known are {', '.join(known)}")
             if not (math.isfinite(strength) and strength > 0):
                 raise ValueError(f"interventions.{name} must be a finite number above 0, found {strength}")
-        if self.interventions.get("frozen_norms", 1.0) > 1:
-            raise ValueError(
-                f"interventions.frozen_norms is a share of the training, above 0 up to 1, found "
-                f"{self.interventions['frozen_norms']:g}"
-            )
+        if (strength := self.interventions.get("frozen_norms", 1.0)) != 1.0:
+            raise ValueError(f"interventions.frozen_norms must be 1, the whole training, found {strength:g}")
         if "following" in self.interventions:
             if self.interventions["following"] > 1:
                 raise ValueError(

@@ -341,7 +341,7 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
         tensors = with_prefix("raw", self.net.state_dict()) | optimizer_tensors(self.optimizer)
         if self.ema:
             tensors |= with_prefix("ema", self.ema.ema.state_dict())
-        tensors |= with_prefix("tracker", self._tracker.state())
+        tensors |= with_prefix("tracker", self._tracker.state()) | with_prefix("drift", self._drift.state())
         for name, intervention in self._interventions.items():
             tensors |= with_prefix(f"interventions.{name}", intervention.state())
         criterion = getattr(self.net, "criterion", None)
@@ -368,6 +368,7 @@ class QatTrainer(DetectionTrainer):  # type: ignore[misc]  # ultralytics publish
             self.ema.updates = state.ema_updates
         restore_optimizer(self.optimizer, state, tensors)
         self._tracker.load_state(without_prefix("tracker", tensors))
+        self._drift.load_state(without_prefix("drift", tensors))
         self._drift.mark()
         for name, intervention in self._interventions.items():
             intervention.load_state(without_prefix(f"interventions.{name}", tensors))

@@ -81,9 +81,11 @@ def _measure(spec: RunSpec, policy: str, init: Init, folder: Path, threads: int)
 def describe(found: Sequence[Untrained]) -> str:
     """A table for people."""
     width = max(len("policy"), *(len(one.policy) for one in found))
-    lines = [f"FP32 {found[0].fp32:.4f}", f"{'policy':{width}}  init  wider  bits/weight  code bytes  mAP50-95"]
+    start = max(len("init"), *(len(one.init) for one in found))
+    titles = f"{'policy':{width}}  {'init':{start}}  wider  bits/weight  code bytes  mAP50-95"
+    lines = [f"FP32 {found[0].fp32:.4f}", titles]
     lines += [
-        f"{one.policy:{width}}  {one.init:4}  {one.wider_layers:5}  {one.bits_per_weight:11.4f}  "
+        f"{one.policy:{width}}  {one.init:{start}}  {one.wider_layers:5}  {one.bits_per_weight:11.4f}  "
         f"{one.code_bytes:10}  {one.ptq:8.4f}"
         for one in found
     ]

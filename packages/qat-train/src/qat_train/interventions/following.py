@@ -21,7 +21,8 @@ class Following(Intervention):
     """amax <- amax + strength · (c · max |w| - amax), with c = amax / max |w| of the start, scale by scale.
 
     c is 1 where scales started at the maximum: then nothing is clipped. Where they started at the least squared error,
-    c is that clip, and as much stays clipped as was.
+    c is that clip, and as much stays clipped as was. After GPTQ it is 1, or less where the lowest code has the largest
+    weight: what it clipped lies on the edge.
     """
 
     def __init__(self, model: nn.Module, strength: float) -> None:

@@ -5,43 +5,27 @@ what a folded layer computes; frozen ones remove that mismatch between training 
 images has one reason more: the running statistics become those of its images. Scale and offset go on training.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from qat_train.interventions.base import Intervention
 
 
 class FrozenNorms(Intervention):
-    """Frozen over the last `share` of the training, 1 being all of it."""
+    """Puts every batch norm into evaluation mode before it computes."""
 
-    def __init__(self, model: nn.Module, share: float) -> None:
-        self._start = 1.0 - share
-        self._frozen = self._start <= 0.0
+    def __init__(self, model: nn.Module) -> None:
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
-                module.register_forward_pre_hook(self._before)
-
-    def _before(self, norm: nn.Module, _inputs: Any) -> None:
-        # At every call: Ultralytics puts all modules into training mode at the start of each epoch.
-        if self._frozen:
-            norm.eval()
-
-    def after_step(self, progress: float) -> None:
-        """Frozen from the next step on, once the share is reached."""
-        self._frozen = self._frozen or progress >= self._start
-
-    def state(self) -> dict[str, Tensor]:
-        """Whether the next step finds them frozen."""
-        return {"frozen": torch.tensor(self._frozen)}
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Put back what `state` gave."""
-        self._frozen = bool(state["frozen"])
+                module.register_forward_pre_hook(_evaluate)
 
 
-def build(*, model: nn.Module, strength: float, **_: Any) -> FrozenNorms:
-    """`strength`: the share of the training, at its end, in which they are frozen, in (0, 1]."""
-    return FrozenNorms(model, strength)
+def _evaluate(norm: nn.Module, _inputs: Any) -> None:
+    """At every call: Ultralytics puts all modules into training mode at the start of each epoch."""
+    norm.eval()
+
+
+def build(*, model: nn.Module, **_: Any) -> FrozenNorms:
+    """A strength of 1: the whole training, the only one there is."""
+    return FrozenNorms(model)

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+TAUGHT = frozenset({"distillation", "soft_labels"})  # interventions that ask it
+
 
 class Teacher:
     """Runs a detector in evaluation mode on the batch at hand; what its head saw and gave is read off by hooks."""
