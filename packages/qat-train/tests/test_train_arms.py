@@ -202,7 +202,8 @@ def test_interventions_are_found_by_their_modules():
     [
         (
             "[interventions]\ndampning = 0.1",
-            "interventions.dampning: unknown, known are dampening, distillation, following, freezing, frozen_norms, soft_labels",
+            "interventions.dampning: unknown, known are dampening, distillation, following, freezing, frozen_norms, "
+            "soft_labels",
         ),
         ("[interventions]\nfreezing = 0.0", "interventions.freezing must be a finite number above 0, found 0.0"),
         (
