@@ -131,6 +131,26 @@ def train(tmp_path):
     return run
 
 
+class Cut(Exception):
+    """Stands for the death of a process."""
+
+
+@pytest.fixture
+def train_cut_off(train):
+    """As `train`, but that the run dies after `after` epochs and the same call again goes on."""
+
+    def run(spec, *, after=1, resume="must"):
+        def cut(record, _epochs):
+            if record.epoch == after:
+                raise Cut
+
+        with pytest.raises(Cut):
+            train(spec, "cut", report=cut)
+        return train(spec, "cut", resume=resume)
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def shared_weights():
     """Folder of real checkpoints; tests that need it are skipped where it is absent."""

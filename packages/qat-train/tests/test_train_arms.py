@@ -29,27 +29,11 @@ from qat_train.trainer import QatTrainer
 ALL_ON = {"dampening": 0.1, "freezing": 0.005, "distillation": 1e-18}
 
 
-class Cut(Exception):
-    """Stands for the death of the process."""
-
-
 def lines(folder):
     """Everything in metrics.jsonl that does not depend on the clock."""
     found = read_metrics(folder)
     points = [(getattr(r, n).map50_95, getattr(r, n).weights_sha256) for r in found for n in ("raw", "ema")]
     return points, [r.loss for r in found], [r.oscillation for r in found]
-
-
-def cut_off_and_resumed(train, spec):
-    """The folder of a run that died after its second epoch and went on."""
-
-    def cut_after_two(record, _epochs):
-        if record.epoch == 2:
-            raise Cut
-
-    with pytest.raises(Cut):
-        train(spec, "cut", report=cut_after_two)
-    return train(spec, "cut", resume="must")[1]
 
 
 def scales(folder, series):
@@ -102,12 +86,12 @@ def test_learned_scales_survive_modelopt_save_and_restore(make_spec, tmp_path):
     assert torch.equal(other.eval()(image)[0], model.eval()(image)[0])
 
 
-def test_run_with_everything_on_resumes_bit_for_bit(make_spec, train):
+def test_run_with_everything_on_resumes_bit_for_bit(make_spec, train, train_cut_off):
     spec = make_spec(
         training={"epochs": 3, "lr0": 5e-3}, quantization={"bits": 3, "learned": True}, interventions=ALL_ON
     )
     run, whole = train(spec, "whole")
-    assert lines(cut_off_and_resumed(train, spec)) == lines(whole)
+    assert lines(train_cut_off(spec, after=2)[1]) == lines(whole)
     assert run.training.interventions == ALL_ON
     final = read_metrics(whole)[-1]
     assert {"dampening", "distillation"} < final.loss.keys()
@@ -166,7 +150,9 @@ def test_frozen_weights_keep_their_codes(make_spec, train, monkeypatch):
             assert torch.equal(layer_codes(conv, quantizer)[frozen], code[frozen])
 
 
-def test_scales_that_follow_are_those_of_the_last_weights_and_resume_bit_for_bit(make_spec, train, tmp_path):
+def test_scales_that_follow_are_those_of_the_last_weights_and_resume_bit_for_bit(
+    make_spec, train, tmp_path, train_cut_off
+):
     spec = make_spec(
         training={"epochs": 3, "lr0": 5e-3},
         quantization={"bits": 3, "init": "max"},
@@ -182,7 +168,7 @@ def test_scales_that_follow_are_those_of_the_last_weights_and_resume_bit_for_bit
         assert torch.allclose(quantizer._amax.reshape(wanted.shape), wanted), name
         assert not torch.equal(layer_scale(quantizer), before[name]), name
     assert read_metrics(whole)[-1].oscillation.total.by_scale > 0
-    assert lines(cut_off_and_resumed(train, spec)) == lines(whole)
+    assert lines(train_cut_off(spec, after=2)[1]) == lines(whole)
 
 
 def test_float_control_trains_without_quantizers(make_spec, train):

@@ -85,21 +85,10 @@ def test_what_is_not_finite_has_no_number():
     assert meter.record().bn_variance is None
 
 
-class Cut(Exception):
-    pass
-
-
-def test_run_that_is_cut_off_drifts_on_to_the_same_numbers(make_spec, train):
+def test_run_that_is_cut_off_drifts_on_to_the_same_numbers(make_spec, train, train_cut_off):
     spec = make_spec(training={"epochs": 3}, quantization={"learned": True, "scale_lr": 1e-3})
     _, whole = train(spec, "whole")
-
-    def cut(record, _epochs):
-        if record.epoch == 1:
-            raise Cut
-
-    with pytest.raises(Cut):
-        train(spec, "cut", report=cut)
-    _, resumed = train(spec, "cut", resume="must")
+    _, resumed = train_cut_off(spec)
     drifts = [record.drift for record in read_metrics(whole)]
     assert [record.drift for record in read_metrics(resumed)] == drifts
     assert all(d.scale_since_start.max > 0 and d.bn_variance.max > 1 for d in drifts)

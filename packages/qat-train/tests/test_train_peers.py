@@ -193,7 +193,7 @@ def seen(checkpoint, dataset, tmp_path_factory):
             module.momentum = 1.0
     yaml, device = dataset.parent / "data.yaml", torch.device("cpu")
     with torch.no_grad():
-        for images in calibration_images(yaml, imgsz=64, batch=8, device=device):
+        for images in calibration_images(yaml, imgsz=64, batch=8, device=device, images=64):
             model.train()(images)
     path = tmp_path_factory.mktemp("seen") / "yolov10n.pt"
     save_pt(model, path, train_arguments={"imgsz": 64, "task": "detect"})
@@ -202,7 +202,9 @@ def seen(checkpoint, dataset, tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("quantizer", [*WEIGHT_ONLY, "ultralytics"])
-def test_a_peer_trains_in_the_recipe_and_resumes_to_the_same_numbers(make_spec, train, tmp_path, seen, quantizer):
+def test_a_peer_trains_in_the_recipe_and_resumes_to_the_same_numbers(
+    make_spec, train, train_cut_off, tmp_path, seen, quantizer
+):
     if quantizer == "brevitas":
         pytest.importorskip("brevitas")
     keys = {"quantizer": quantizer, "init": "max", "bits": 8 if quantizer == "ultralytics" else 4}
@@ -215,16 +217,7 @@ def test_a_peer_trains_in_the_recipe_and_resumes_to_the_same_numbers(make_spec, 
     assert run.status == "completed"
     whole = (out / "metrics.jsonl").read_text().splitlines()
 
-    class Cut(Exception):
-        pass
-
-    def stop(record, _):
-        if record.epoch == 1:
-            raise Cut
-
-    with pytest.raises(Cut):
-        train(spec, "cut", report=stop)
-    train(spec, "cut")
+    train_cut_off(spec, resume="auto")
     again = (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()
     hashes = [[part.split('"')[3] for part in line.split("weights_sha256")[1:]] for line in (whole[-1], again[-1])]
     assert hashes[0] == hashes[1]

@@ -65,20 +65,10 @@ def test_record_and_checkpoint_hold_what_was_evaluated(make_spec, train):
     assert not (folder / "state").exists()
 
 
-def test_run_that_is_cut_off_continues_bit_for_bit(make_spec, train):
+def test_run_that_is_cut_off_continues_bit_for_bit(make_spec, train, train_cut_off):
     spec = make_spec(training={"epochs": 4, "mosaic": 1.0, "close_mosaic": 1})
     _, whole = train(spec, "whole")
-
-    class Cut(Exception):
-        pass
-
-    def cut_after_two(record, _epochs):
-        if record.epoch == 2:
-            raise Cut
-
-    with pytest.raises(Cut):
-        train(spec, "cut", report=cut_after_two)
-    run, resumed = train(spec, "cut", resume="must")
+    run, resumed = train_cut_off(spec, after=2)
     assert series(resumed, "raw") == series(whole, "raw")
     assert series(resumed, "ema") == series(whole, "ema")
     assert [r.epoch for r in read_metrics(resumed)] == [1, 2, 3, 4]

@@ -39,7 +39,6 @@ def calibrate(model: Any, images: Iterable[Tensor], *, move_weights: bool) -> No
         InputError: a layer's weights or inputs are not finite; the text names it.
     """
     batch = _first(images, IMAGES)
-    initialise_scales(model, "mse")
     missed = set()
     hooks = []
     for name, conv, quantizer in active_quantizers(model):
@@ -58,6 +57,7 @@ def calibrate(model: Any, images: Iterable[Tensor], *, move_weights: bool) -> No
         for hook in hooks:
             hook.remove()
     if missed:
+        initialise_scales(model, "mse", only=missed)
         logger.warning("calibration images do not reach %s; their scales come from the weights alone", sorted(missed))
 
 

@@ -1,6 +1,6 @@
 """ModelOpt's quantizers in a detector: insertion, scales, and the guard that they are on and on the grid."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any, Literal
 
 import modelopt.torch.quantization as mtq
@@ -78,9 +78,11 @@ def active_quantizers(model: nn.Module) -> Iterator[tuple[str, Any, Any]]:
 
 
 @torch.no_grad()
-def initialise_scales(model: nn.Module, init: str) -> None:
-    """Set every amax from the weights alone, by "max" or "mse"."""
-    for _, conv, quantizer in active_quantizers(model):
+def initialise_scales(model: nn.Module, init: str, *, only: Container[str] | None = None) -> None:
+    """Set every amax, or those of the layers in `only`, from the weights alone, by "max" or "mse"."""
+    for name, conv, quantizer in active_quantizers(model):
+        if only is not None and name not in only:
+            continue
         amax = initial_amax(conv.weight, quantizer.num_bits, init=init, per_channel=quantizer.axis is not None)
         quantizer._amax.copy_(amax.reshape(quantizer._amax.shape))
 
