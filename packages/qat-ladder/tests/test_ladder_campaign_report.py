@@ -37,6 +37,7 @@ BLOCK = Block(
 CAMPAIGN = Campaign(name="first", command=("--file", "c.toml"), budget_hours=None, blocks=(BLOCK,))
 
 
+FEWER = [{"bits": 4, "elements": 400}, {"bits": None, "elements": 16}]  # 4 bits a weight
 LAYERS = [{"bits": 4, "elements": 300}, {"bits": 8, "elements": 100}, {"bits": None, "elements": 16}]  # 5 bits a weight
 
 
@@ -45,13 +46,15 @@ def artifact(path, schema, **body):
     path.write_text(json.dumps({"schema": schema, "version": "1.0", "created_by": "x", "inputs": [], **body}))
 
 
-def summary(root, method, seed, *, arm="shared", mode="w4a16", library="nvidia-modelopt", ptq=PTQ, seconds=None):
+def summary(
+    root, method, seed, *, arm="shared", mode="w4a16", library="nvidia-modelopt", ptq=PTQ, seconds=None, layers=LAYERS
+):
     """What the report reads of a row's summary and of its training run."""
     artifact(
         root / "yolo10n" / method.replace("+", "-") / f"seed{seed}" / "run_summary.json",
         "qat-report/run-summary",
         trajectory_id=f"yolo10n/{arm}/seed{seed}",
-        quantization={"mode": mode, "library": library, "layers": LAYERS if mode != "fp32" else []},
+        quantization={"mode": mode, "library": library, "layers": layers if mode != "fp32" else []},
         metrics={"fp32": FP32, "ptq": ptq},
         artifacts={"run_json": f"../../../trajectories/yolo10n/{arm}/seed{seed}/run.json"},
     )
@@ -107,15 +110,14 @@ def row(found, name):
 
 def test_the_table_holds_the_numbers_of_the_comparison(root):
     found = lines(root)
-    assert row(found, "FP32, not quantized")[:4] == ["FP32, not quantized", "–", "–", "0.4375"]
-    assert row(found, "PTQ, before training")[:4] == ["PTQ, before training", "–", "–", "0.0625"]
+    assert row(found, "FP32, not quantized")[:5] == ["FP32, not quantized", "–", "–", "–", "0.4375"]
     assert row(found, "baseline") == [
-        *("baseline", "5.00", "2 of 3", "0.3672", "0.3594 to 0.3750", "0.0110", "0.0312", "-0.0703", "–"),
+        *("baseline", "5.00", "2 of 3", "0.0625", "0.3672", "0.3594 to 0.3750", "0.0110", "0.0312", "-0.0703", "–"),
         *("2 stable, 1 collapsed", "871 s"),
     ]
     paired = r"+0.0234 \[+0.0156, +0.0312\] (n = 2)"
     assert row(found, "ema+qc") == [
-        *("ema+qc", "5.00", "2 of 4", "0.3906", "0.3750 to 0.4062", "0.0221", "0.3750", "-0.0469", paired),
+        *("ema+qc", "5.00", "2 of 4", "0.0625", "0.3906", "0.3750 to 0.4062", "0.0221", "0.3750", "-0.0469", paired),
         *("2 stable, 1 incomplete", "872 s"),
     ]
 
@@ -130,9 +132,10 @@ def test_findings_are_the_words_of_the_comparison_and_no_others(root):
 CLEAN = {"seeds": [0, 1], "counted_seeds": [0, 1], "classes": {"0": "stable", "1": "stable"}, "delta_baseline": None}
 
 
-def against(found):
-    """The table of duels, by peer."""
-    start = next((i for i, text in enumerate(found) if text.startswith("| peer |")), len(found))
+def against(found, ours=""):
+    """A table of duels, by peer: the first, or that of a row of ours."""
+    heads = (i for i, text in enumerate(found) if text.startswith("| peer |") and f"{ours} minus peer" in text)
+    start = next(heads, len(found))
     table = [[cell.strip() for cell in text.strip("| ").split(" | ")] for text in found[start + 2 :]]
     return {cells[0]: cells[1:] for cells in table[: next((i for i, c in enumerate(table) if len(c) < 6), None)]}
 
@@ -186,6 +189,35 @@ def test_two_seeds_beat_nobody_and_a_row_with_fewer_seeds_does_not_stand_for_our
     assert any("the same width: bn, our row" in line for line in found)
 
 
+def test_a_peer_of_fewer_bits_also_meets_our_best_row_of_no_more(root):
+    for cell, finals, of in (
+        three("small-8+soft+ema", (0.40, 0.41, 0.42)),
+        three("learned+ema", (0.38, 0.38, 0.39), layers=FEWER),
+        three("learned-max", (0.30, 0.30, 0.30), layers=FEWER),
+        three("peer-brevitas", (0.37, 0.37, 0.38), library="brevitas", layers=FEWER),
+        three("peer-brevitas-small-8", (0.39, 0.39, 0.40), library="brevitas"),
+    ):
+        add(root, cell, finals, **of)
+    found = lines(root)
+    assert set(against(found, "small-8+soft+ema")) == {"peer-brevitas", "peer-brevitas-small-8"}, "the best meets all"
+    narrow = against(found, "learned+ema")
+    assert set(narrow) == {"peer-brevitas"}
+    assert narrow["peer-brevitas"][:3] == ["4.00", "0.3733", "+0.0100 (n = 3)"]
+    assert (
+        "Against those of 4.00 bits a weight, our best of no more: learned+ema, our row with the highest mean, at 4.00 "
+        "bits a weight." in found
+    )
+    assert sum(line.startswith("| peer |") for line in found) == 2
+
+
+def test_where_no_row_of_ours_is_as_narrow_as_a_peer_the_best_alone_meets_it(root):
+    add(root, *three("learned", (0.40, 0.41, 0.42))[:2])
+    add(root, *three("peer-brevitas", (0.37, 0.37, 0.38))[:2], library="brevitas", layers=FEWER)
+    found = lines(root)
+    assert set(against(found)) == {"peer-brevitas"}
+    assert not any("our best of no more" in line for line in found)
+
+
 def test_the_best_row_is_quantized_and_every_planned_seed_of_it_counts(root):
     assert not any("**" in line for line in lines(root))  # of each row a seed collapsed or was cut off
     high = CLEAN | {"mean": 0.9}
@@ -202,15 +234,14 @@ def test_the_best_row_is_quantized_and_every_planned_seed_of_it_counts(root):
     ]
     assert row(found, "learned")[2] == "1 of 2"
     assert row(found, "paper")[2] == "1 of 2"
-    assert "| COCO128, 4 bits | 0.4375 | 0.0625, 0.0003 | 0.3672 | bn | 0.3800 | – |" in "\n".join(found)
+    assert "| COCO128, 4 bits | 0.4375 | 0.0003 to 0.0625 | 0.3672 | bn | 0.3800 | – |" in "\n".join(found)
 
 
 def test_a_quantizer_of_its_own_has_a_ptq_of_its_own(root):
     add(root, {"method": "paper"}, {0: 0.2, 1: 0.21}, ptq=0.0003)
     add(root, {"method": "fp32"}, {0: 0.3}, mode="fp32", ptq=0.35)
     found = lines(root)
-    assert row(found, "PTQ, before training: baseline, ema, ema+qc")[3] == "0.0625"
-    assert row(found, "PTQ, before training: paper")[3] == "0.0003"
+    assert [row(found, name)[3] for name in ("baseline", "ema", "paper", "fp32")] == ["0.0625", "0.0625", "0.0003", "–"]
     assert not any("0.3500" in line for line in found)
 
 

@@ -43,22 +43,40 @@ class Duel:
         return min(self.differences.values()) > 0 and self.mean > self.spread
 
 
-def duels(evidence: Evidence) -> list[Duel]:
-    """Our best whole row against each peer of its width, in the order of the rows; none where a side is missing.
+def contests(evidence: Evidence) -> list[list[Duel]]:
+    """Our best whole row against every peer, then at the widths of the peers that have fewer bits than it.
 
-    Best is the highest mean of the rows with the most seeds: a row with one seed does not stand for us where another
-    has three. It is chosen on the same images that decide the duel, which favours us by what the choice picks up of
-    chance; a peer is not chosen, all its rows are shown.
+    A layer policy that keeps more layers at 8 bits is not free, so for each width at which peers are narrower than our
+    best row, our best row of no more bits meets them once more. Best is the highest mean of the rows with the most
+    seeds: a row with one seed does not stand for us where another has three. It is chosen on the same images that
+    decide the duel, which favours us by what the choice picks up of chance; a peer is not chosen, all its rows are
+    shown.
+
+    Returns:
+        One list for each of our rows, its peers in the order of the rows; none where a side is missing.
     """
     libraries = {result.method: (result.library, result.mode) for result in evidence.results}
     own = [cell for cell in evidence.cells if evidence.whole(cell) and libraries[cell.method][0] == OURS]
     if not own:
         return []
-    best = max(own, key=lambda cell: (len(cell.counted_seeds), cell.mean or 0.0))
+    best = _best(own)
     mode = libraries[best.method][1]
     peers = [cell for cell in evidence.cells if _is_peer(*libraries[cell.method], mode)]
-    found = (_duel(best, peer, evidence) for peer in peers)
-    return [duel for duel in found if duel is not None]
+    met = [_duels(best, peers, evidence)]
+    width = {cell.method: evidence.bits(cell.method) or 0.0 for cell in (*own, *peers)}
+    for bits in sorted({width[peer.method] for peer in peers if width[peer.method] < width[best.method]}, reverse=True):
+        narrow = [cell for cell in own if libraries[cell.method][1] == mode and width[cell.method] <= bits]
+        alike = [peer for peer in peers if width[peer.method] == bits]
+        met += [_duels(_best(narrow), alike, evidence)] if narrow else []
+    return [found for found in met if found]
+
+
+def _best(cells: Sequence[Cell]) -> Cell:
+    return max(cells, key=lambda cell: (len(cell.counted_seeds), cell.mean or 0.0))
+
+
+def _duels(ours: Cell, peers: Sequence[Cell], evidence: Evidence) -> list[Duel]:
+    return [duel for peer in peers if (duel := _duel(ours, peer, evidence))]
 
 
 def _is_peer(library: str, mode: str, wanted: str) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import qat_artifacts
-from qat_ladder.campaign.contest import ENOUGH, Duel, duels
+from qat_ladder.campaign.contest import ENOUGH, Duel, contests
 from qat_ladder.campaign.evidence import Cell, Evidence, Paired, gather, refresh
 from qat_ladder.campaign.figure import finals_svg
 from qat_ladder.campaign.file import Block, Campaign
@@ -14,12 +14,13 @@ from qat_ladder.errors import ConfigError
 from qat_ladder.estimate import spell
 
 _COLUMNS = (
-    "row", "bits", "counted", "final mean", "min to max", "std", "worst", "Δ FP32", "Δ baseline [95 %]", "classes",
-    "per run",
+    "row", "bits", "counted", "PTQ", "final mean", "min to max", "std", "worst", "Δ FP32", "Δ baseline [95 %]",
+    "classes", "per run",
 )  # fmt: skip
 _LEGEND = (
     "Numbers are mAP50-95 after the last epoch and the row's correction. Bits: the average width of a quantized weight "
-    "under the row's layer policy. Counted: seeds in the mean, of those planned. "
+    "under the row's layer policy. Counted: seeds in the mean, of those planned. PTQ: quantized as the row begins, "
+    "nothing trained. "
     "Δ baseline is paired by seed; its interval is the percentile bootstrap of comparison.json. Bold: the highest mean "
     "of the quantized rows with the most seeds, all planned ones counted; that it is highest does not say that it is "
     "better. Rows of one training run share its time."
@@ -91,8 +92,8 @@ def _overview(found: Sequence[Evidence]) -> str:
         rows.append(
             (
                 f"{_title(evidence)}",
-                _values(evidence, "fp32"),
-                _values(evidence, "ptq"),
+                _span(evidence, "fp32"),
+                _span(evidence, "ptq"),
                 metric(baseline.mean if baseline else None),
                 best.method if best else ABSENT,
                 metric(best.mean if best else None),
@@ -104,8 +105,10 @@ def _overview(found: Sequence[Evidence]) -> str:
     return table(columns, rows)
 
 
-def _values(evidence: Evidence, name: str) -> str:
-    return ", ".join(metric(value) for value, _ in evidence.references(name)) or ABSENT
+def _span(evidence: Evidence, name: str) -> str:
+    """A reference of all rows, which may have several: what a row begins with depends on its quantizer."""
+    found = [value for value, _ in evidence.references(name)]
+    return " to ".join(metric(value) for value in sorted({min(found), max(found)})) if found else ABSENT
 
 
 def _block(evidence: Evidence, root: Path) -> list[str]:
@@ -131,20 +134,39 @@ def _block(evidence: Evidence, root: Path) -> list[str]:
 
 
 def _contest(evidence: Evidence) -> list[str]:
-    """Our best row against each peer of its width."""
-    found = duels(evidence)
+    """Our best row against each peer, and our best of no more bits against those that have fewer."""
+    found = contests(evidence)
     if not found:
         return []
+    first, *narrower = found
+    return [
+        f"Against other libraries at the same width: {_width(first, evidence)}.\n",
+        _duel_table(first, evidence),
+        *(
+            part
+            for duels in narrower
+            for part in (
+                f"Against those of {_bits(evidence.bits(duels[0].peer))} bits a weight, our best of no more: "
+                f"{_width(duels, evidence)}.\n",
+                _duel_table(duels, evidence),
+            )
+        ),
+        "Spread: the larger standard deviation over seeds of the two rows. Ahead: every seed is, and the mean by more "
+        "than the spread. Our row was chosen by the numbers that judge it, the peers were not.\n",
+    ]
+
+
+def _width(duels: Sequence[Duel], evidence: Evidence) -> str:
+    ours = duels[0].ours
+    return f"{escape(ours)}, our row with the highest mean, at {_bits(evidence.bits(ours))} bits a weight"
+
+
+def _duel_table(duels: Sequence[Duel], evidence: Evidence) -> str:
     columns = (
-        "peer",
-        "bits",
-        "its mean",
-        f"{found[0].ours} minus peer",
-        "by seed",
-        "spread",
+        *("peer", "bits", "its mean", f"{duels[0].ours} minus peer", "by seed", "spread"),
         "ahead by more than the spread",
     )
-    rows = [
+    rows = (
         (
             duel.peer,
             _bits(evidence.bits(duel.peer)),
@@ -154,15 +176,9 @@ def _contest(evidence: Evidence) -> list[str]:
             metric(duel.spread),
             _won(duel),
         )
-        for duel in found
-    ]
-    return [
-        f"Against other libraries at the same width: {escape(found[0].ours)}, our row with the highest mean, at "
-        f"{_bits(evidence.bits(found[0].ours))} bits a weight.\n",
-        table(columns, rows),
-        "Spread: the larger standard deviation over seeds of the two rows. Ahead: every seed is, and the mean by more "
-        "than the spread. Our row was chosen by the numbers that judge it, the peers were not.\n",
-    ]
+        for duel in duels
+    )
+    return table(columns, rows)
 
 
 def _won(duel: Duel) -> str:
@@ -174,13 +190,10 @@ def _won(duel: Duel) -> str:
 
 
 def _reference_rows(evidence: Evidence) -> list[tuple[str, ...]]:
-    made = []
-    for name, text in (("fp32", "FP32, not quantized"), ("ptq", "PTQ, before training")):
-        found = evidence.references(name)
-        for value, rows in found:
-            of = f": {', '.join(rows)}" if len(found) > 1 else ""
-            made.append((f"{text}{of}", ABSENT, ABSENT, metric(value), *(ABSENT,) * (len(_COLUMNS) - 4)))
-    return made
+    return [
+        ("FP32, not quantized", *(ABSENT,) * 3, metric(value), *(ABSENT,) * (len(_COLUMNS) - 5))
+        for value, _ in evidence.references("fp32")
+    ]
 
 
 def _row(cell: Cell, evidence: Evidence) -> tuple[str, ...]:
@@ -191,6 +204,7 @@ def _row(cell: Cell, evidence: Evidence) -> tuple[str, ...]:
         cell.method,
         _bits(evidence.bits(cell.method)),
         f"{len(cell.counted_seeds)} of {len(seeds)}",
+        _start(cell, evidence),
         metric(cell.mean),
         f"{metric(cell.minimum)} to {metric(cell.maximum)}" if several else ABSENT,
         metric(cell.std),
@@ -200,6 +214,12 @@ def _row(cell: Cell, evidence: Evidence) -> tuple[str, ...]:
         _classes(cell),
         f"{sum(times) / len(times):.0f} s" if times else ABSENT,
     )
+
+
+def _start(cell: Cell, evidence: Evidence) -> str:
+    """Before training; its seeds begin alike, so more than one value says that they were measured apart."""
+    found = {result.ptq for result in evidence.of(cell.method) if result.ptq is not None and result.mode != "fp32"}
+    return ", ".join(metric(value) for value in sorted(found)) or ABSENT
 
 
 def _bits(value: float | None) -> str:
