@@ -1,10 +1,14 @@
 """Loading detectors: nothing is executed, classes meet by name, reparameterisation is exact."""
 
+import hashlib
+import json
 import pickle
 
 import pytest
 import torch
+from click.testing import CliRunner
 
+from qat_train.cli import cli
 from qat_train.detector import (
     build_detector,
     class_width,
@@ -53,6 +57,12 @@ def test_missing_file_says_what_to_do(tmp_path):
 def test_unknown_architecture_is_named():
     with pytest.raises(InputError, match="no architecture 'yolov10q' in Ultralytics"):
         load_detector("scratch:yolov10q")
+
+
+@pytest.mark.parametrize("architecture", ["yolov8n-cls", "yolov8n-seg", "yolov8n-pose"])
+def test_an_architecture_that_is_no_detector_is_refused_by_name(architecture):
+    with pytest.raises(InputError, match=f"model.checkpoint: scratch:{architecture} is no detector: "):
+        load_detector(f"scratch:{architecture}")
 
 
 def test_plain_pickle_is_refused(tmp_path):
@@ -175,6 +185,11 @@ def test_official_weights_are_known_by_name_and_the_error_says_which_file_to_put
     assert "put the official yolov10n.pt of the Ultralytics assets there" in str(caught.value)
     (tmp_path / "yolov10s.pt").write_bytes(b"weights")
     fetch_official(tmp_path / "yolov10s.pt")
+    shown = CliRunner().invoke(cli, ["fetch", "--checkpoint", str(tmp_path / "yolov10s.pt"), "--json"])
+    assert json.loads(shown.stdout) == {
+        "checkpoint": str(tmp_path / "yolov10s.pt"),
+        "sha256": hashlib.sha256(b"weights").hexdigest(),
+    }
 
 
 def _no_network(_path):

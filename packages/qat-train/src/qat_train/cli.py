@@ -138,7 +138,8 @@ def layers(checkpoint: str, policy: str, bits: int, trust: str | None, as_json: 
 
 @cli.command()
 @click.option("--checkpoint", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Where it belongs.")
-def fetch(checkpoint: Path) -> None:
+@json_option
+def fetch(checkpoint: Path, as_json: bool) -> None:
     """Fetch official Ultralytics weights by their file name, unless the file is there.
 
     Example: qat-train fetch --checkpoint yolov10n.pt
@@ -148,7 +149,8 @@ def fetch(checkpoint: Path) -> None:
         from qat_train.official import fetch_official
 
         fetch_official(checkpoint)
-    click.echo(str(checkpoint))
+        digest = qat_artifacts.sha256_file(checkpoint)
+    click.echo(json.dumps({"checkpoint": str(checkpoint), "sha256": digest}) if as_json else str(checkpoint))
 
 
 @cli.command()

@@ -66,10 +66,12 @@ def load_detector(checkpoint: str, *, seed: int = 0, trust: str | None = None) -
         torch.manual_seed(seed)
         try:
             model = tasks.DetectionModel(f"{architecture}.yaml", verbose=False)
+            identity = hashlib.sha256(f"{checkpoint}/{seed}".encode()).hexdigest()
+            return _describe(model, sha256=identity, imgsz=None)
         except FileNotFoundError as error:
             raise InputError(f"model.checkpoint: no architecture {architecture!r} in Ultralytics") from error
-        identity = hashlib.sha256(f"{checkpoint}/{seed}".encode()).hexdigest()
-        return _describe(model, sha256=identity, imgsz=None)
+        except _NOT_BUILT as error:
+            raise InputError(f"model.checkpoint: {checkpoint} is no detector: {reason_of(error)}") from error
     path = Path(checkpoint)
     if not path.is_file():
         raise InputError(f"model.checkpoint: {path} does not exist; give a .pt file, or put the weights there")
@@ -99,6 +101,9 @@ def _describe(model: Any, *, sha256: str, imgsz: int | None) -> Detector:
         raise TypeError("yaml and names say what it is")
     if not (isinstance(model.model, nn.Sequential) and len(model.model) and isinstance(model.model[-1], Detect)):
         raise TypeError("its layers are a sequence that ends in Detect")
+    head = type(model.model[-1]).__name__
+    if head not in ("Detect", "v10Detect"):  # Segment, Pose and others of its subclasses predict more than boxes
+        raise TypeError(f"its head is {head}, a detector's is Detect or v10Detect")
     indices = sorted(model.names) if isinstance(model.names, dict) else range(len(model.names))
     return Detector(
         model=model.eval(),

@@ -12,7 +12,7 @@ each, weights of one channel. Moments are (G, K, K).
 import torch
 from torch import Tensor
 
-from qat_train.quantizer import MSE_MULTIPLIERS, code_range, codes, largest_weight, scale_from_amax
+from qat_train.quantizer import MSE_MULTIPLIERS, best_multiple, code_range, codes, largest_weight, scale_from_amax
 
 # Half as fine as the search by weights, which costs K times less.
 MULTIPLIERS = MSE_MULTIPLIERS[1::2]  # 0.32, 0.36, ..., 1.00, ..., 1.20
@@ -45,18 +45,13 @@ def least_error_amax(weight: Tensor, bits: int, moments: Tensor, *, per_channel:
     groups, channels, _ = weight.shape
     largest = largest_weight(weight.flatten(0, 1), per_channel=per_channel)
     largest = largest.reshape(groups, channels, 1) if per_channel else largest
-    best = largest
-    least = torch.full_like(largest, float("inf"))
-    # The maximum first: of equals, as in a channel of zeros, it stays.
-    for multiplier in sorted(MULTIPLIERS, key=lambda m: m != 1.0):
-        amax = largest * multiplier
+
+    def error(amax: Tensor) -> Tensor:
         scale = scale_from_amax(amax, bits)
-        error = output_error(codes(weight, scale, bits) * scale - weight, moments)
-        error = error.unsqueeze(2) if per_channel else error.sum()
-        better = error < least
-        least = torch.where(better, error, least)
-        best = torch.where(better, amax, best)
-    return best
+        found = output_error(codes(weight, scale, bits) * scale - weight, moments)
+        return found.unsqueeze(2) if per_channel else found.sum()
+
+    return best_multiple(largest, MULTIPLIERS, error)
 
 
 def compensate(weight: Tensor, scale: Tensor, bits: int, moments: Tensor) -> Tensor:

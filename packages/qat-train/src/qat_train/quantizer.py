@@ -7,6 +7,7 @@ kernels that multiply by a reciprocal or round otherwise disagree with each othe
 
 import functools
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -186,14 +187,28 @@ def initial_amax(weight: Tensor, bits: int, *, init: str, per_channel: bool) -> 
     if init != "mse":
         raise ValueError(f"init must be 'max' or 'mse', found {init!r}")
     axes = _axes(weight, per_channel)
+
+    def error(amax: Tensor) -> Tensor:
+        scale = scale_from_amax(amax, bits)
+        return (codes(weight, scale, bits) * scale - weight).square().sum(dim=axes, keepdim=per_channel)
+
+    return best_multiple(largest, MSE_MULTIPLIERS, error)
+
+
+def best_multiple(largest: Tensor, multipliers: Sequence[float], error: Callable[[Tensor], Tensor]) -> Tensor:
+    """Of each entry, its multiple with the least error; the entry itself among equals, as in a channel of zeros.
+
+    Args:
+        largest: amax that clips nothing, any shape.
+        multipliers: what it is tried with, 1.0 among them.
+        error: of an amax of that shape, in its shape.
+    """
     best = largest
     least = torch.full_like(largest, float("inf"))
-    # The maximum first: of equals, as in a channel of zeros, it stays.
-    for multiplier in sorted(MSE_MULTIPLIERS, key=lambda m: m != 1.0):
+    for multiplier in sorted(multipliers, key=lambda m: m != 1.0):
         amax = largest * multiplier
-        scale = scale_from_amax(amax, bits)
-        error = (codes(weight, scale, bits) * scale - weight).square().sum(dim=axes, keepdim=per_channel)
-        better = error < least
-        least = torch.where(better, error, least)
+        found = error(amax)
+        better = found < least
+        least = torch.where(better, found, least)
         best = torch.where(better, amax, best)
     return best
