@@ -338,6 +338,18 @@ def test_the_plot_names_rows_seeds_references_and_numbers(root):
     assert "T00:" not in svg  # no time of its making
 
 
+def test_marks_of_another_library_are_hollow(root):
+    def hollow():
+        (evidence,) = gather(root, [BLOCK])
+        return finals_svg(evidence, "t").count("fill: #ffffff; stroke: ")
+
+    before = hollow()
+    add(root, {"method": "bn"}, {0: 0.38, 1: 0.39})
+    assert hollow() == before
+    add(root, {"method": "peer-torch-ao"}, {0: 0.38, 1: 0.39}, library="torch.ao")
+    assert hollow() == before + 2
+
+
 def result(**of):
     given = {"method": "m", "seed": 0, "final_value": 0.3, "counted": True, "mode": "w4a16", "fp32": None}
     return Result(

@@ -55,19 +55,19 @@ def contests(evidence: Evidence) -> list[list[Duel]]:
     Returns:
         One list for each of our rows, its peers in the order of the rows; none where a side is missing.
     """
-    libraries = {result.method: (result.library, result.mode) for result in evidence.results}
-    own = [cell for cell in evidence.cells if evidence.whole(cell) and libraries[cell.method][0] == OURS]
+    first = {result.method: result for result in reversed(evidence.results)}
+    own = [cell for cell in evidence.cells if evidence.whole(cell) and first[cell.method].library == OURS]
     if not own:
         return []
     best = _best(own)
-    mode = libraries[best.method][1]
-    peers = [cell for cell in evidence.cells if _is_peer(*libraries[cell.method], mode)]
+    mode = first[best.method].mode
+    alike = [cell for cell in evidence.cells if cell.method in first and first[cell.method].mode == mode]
+    peers = [cell for cell in alike if is_peer(first[cell.method])]
     met = [_duels(best, peers, evidence)]
     width = {cell.method: evidence.bits(cell.method) or 0.0 for cell in (*own, *peers)}
     for bits in sorted({width[peer.method] for peer in peers if width[peer.method] < width[best.method]}, reverse=True):
-        narrow = [cell for cell in own if libraries[cell.method][1] == mode and width[cell.method] <= bits]
-        alike = [peer for peer in peers if width[peer.method] == bits]
-        met += [_duels(_best(narrow), alike, evidence)] if narrow else []
+        narrow = [cell for cell in own if cell in alike and width[cell.method] <= bits]
+        met += [_duels(_best(narrow), [p for p in peers if width[p.method] == bits], evidence)] if narrow else []
     return [found for found in met if found]
 
 
@@ -79,8 +79,9 @@ def _duels(ours: Cell, peers: Sequence[Cell], evidence: Evidence) -> list[Duel]:
     return [duel for peer in peers if (duel := _duel(ours, peer, evidence))]
 
 
-def _is_peer(library: str, mode: str, wanted: str) -> bool:
-    return library not in {OURS, "none"} and mode == wanted
+def is_peer(result: Result) -> bool:
+    """Whether another library quantized it."""
+    return result.library not in {OURS, "none"}
 
 
 def _duel(best: Cell, peer: Cell, evidence: Evidence) -> Duel | None:

@@ -1,10 +1,12 @@
 """One plot per block: the final value of every seed of every row.
 
-Seeds differ in marker, what no mean counts is a cross, references are broken lines.
+Seeds differ in marker, those of another library's quantizers are hollow, what no mean counts is a cross, references are
+broken lines.
 """
 
 from typing import TYPE_CHECKING
 
+from qat_ladder.campaign.contest import is_peer
 from qat_ladder.campaign.evidence import Evidence, Result
 from qat_ladder.drawing import BLUE, GREEN, INK, MARKERS, MUTED, ORANGE, STYLE, new_figure, to_svg
 
@@ -69,6 +71,7 @@ def _mark(axes: "Axes", result: Result, place: int, seeds: list[int]) -> None:
         min(max(result.final_value, low), high),
         place + (index - (len(seeds) - 1) / 2) * min(0.14, 0.5 / len(seeds)),  # equal finals stay apart
         marker=MARKERS[index % len(MARKERS)] if result.counted else "x",
+        markerfacecolor="white" if is_peer(result) else None,
         color=_LEFT_OUT if not result.counted else _FLOATING if result.mode == "fp32" else _QUANTIZED,
         markersize=6,
         zorder=3,
@@ -99,6 +102,7 @@ def _legend(figure: "Figure", seeds: list[int]) -> None:
         for i, seed in enumerate(seeds)
     ]
     handles += [
+        Line2D([], [], color=_QUANTIZED, marker="o", linestyle="", markerfacecolor="white", label="another library"),
         Line2D([], [], color=_FLOATING, marker="o", linestyle="", label="trained in floating point"),
         Line2D([], [], color=_LEFT_OUT, marker="x", linestyle="", label="not counted"),
         Line2D([], [], color=INK, linewidth=2.4, label="mean"),
