@@ -108,8 +108,10 @@ elif key == "qat-report summarize":
     body = {"schema": "qat-report/run-summary", "version": "1.0", "created_by": "x", "inputs": []}
     if "--stopped" in args:
         body |= {"status": "incomplete", "error": "stopped: doomed after epoch 1 of 2: " + option("--stopped")}
+    if "--failed" in args:
+        body |= {"status": "incomplete", "error": "no correction: " + option("--failed")}
     body |= {"metrics": {"final_value": 0.1}}
-    (out / "run_summary.json").write_text(json.dumps(body if "--stopped" in args else {}))
+    (out / "run_summary.json").write_text(json.dumps(body if "status" in body else {}))
 elif key == "qat-gate check":
     print("decision")
     pathlib.Path(option("--out")).write_text("{}")

@@ -20,7 +20,9 @@ from qat_ladder.errors import Busy, ConfigError, InputProblem, LadderError, Unav
 from qat_ladder.estimate import Clock, seconds_per_epoch, spell
 from qat_ladder.layout import Root
 from qat_ladder.locking import held, holder
+from qat_ladder.plan import read_plan
 from qat_ladder.stage import run_stage
+from qat_ladder.status import cell_status
 
 
 def kinds(calls):
@@ -206,10 +208,21 @@ def test_a_diverged_cell_ends_in_6_after_the_others_were_finished(products, requ
     assert "error: seed0 of yolo10n/shared: made to fail" in capsys.readouterr().err
 
 
-def test_a_failed_correction_ends_in_6_and_the_other_rows_stand(products, request_for):
+def test_a_failed_correction_ends_in_6_and_its_row_says_so_beside_the_others(products, request_for, tmp_path):
     products.behave({"qat-qc run": 6})
     assert run_stage(request_for(seeds=[0])) == 6
-    assert kinds(products.calls()).count("qat-report summarize") == 2
+    calls = products.calls()
+    assert kinds(calls)[-1] == "qat-report compare"
+    rows = {call[call.index("--method") + 1]: call for call in calls if call[:2] == ["qat-report", "summarize"]}
+    assert set(rows) == {"baseline", "ema", "ema+qc"}
+    assert [method for method, call in rows.items() if "--failed" in call] == ["ema+qc"]
+    assert "qat-qc: made to fail" in rows["ema+qc"][rows["ema+qc"].index("--failed") + 1]
+    root = Root(tmp_path / "runs")
+    (found,) = (cell_status(root, cell) for cell in read_plan(root).cells if cell.method == "ema+qc")
+    assert (found.state, found.reason.startswith("no correction: qat-qc")) == ("failed", True)
+    products.behave({})
+    assert run_stage(request_for(seeds=[0])) == 0, "the same command tries it again"
+    assert not any("--failed" in call for call in products.calls())
 
 
 @pytest.mark.parametrize("code", [2, 3, 7])
@@ -218,7 +231,18 @@ def test_what_every_cell_would_die_of_stops_at_once_with_its_code(products, requ
     with pytest.raises(LadderError, match="qat-train: made to fail") as found:
         run_stage(request_for())
     assert found.value.code == code
-    assert kinds(products.calls()).count("qat-train run") == 1
+    calls = kinds(products.calls())
+    assert calls.count("qat-train run") == 1
+    # The run had begun, its run.json says failed: a page without its rows would call the rest complete.
+    assert calls[-4:] == [*["qat-report summarize"] * 3, "qat-report compare"]
+
+
+def test_a_run_that_was_refused_before_it_began_leaves_no_row(products, request_for, monkeypatch):
+    products.behave({"qat-train run": 2})
+    monkeypatch.setattr("qat_ladder.cells.training_state", lambda _: None)
+    with pytest.raises(LadderError, match="made to fail"):
+        run_stage(request_for())
+    assert not {"qat-report summarize", "qat-report compare"} & set(kinds(products.calls()))
 
 
 def test_data_that_cannot_be_used_stop_before_any_training(products, request_for, tmp_path):
@@ -351,10 +375,10 @@ def test_must_takes_no_new_cell(products, request_for, tmp_path):
 
 
 def test_keep_going_finishes_the_other_cells_and_ends_in_6(products, request_for, tmp_path):
-    products.behave({"shared/seed0": 7})
+    products.behave({"shared/seed0 --resume": 7})
     assert run_stage(request_for(keep_going=True)) == 6
     assert (tmp_path / "runs/yolo10n/ema-qc/seed1/run_summary.json").exists()
-    assert not (tmp_path / "runs/yolo10n/ema-qc/seed0").exists()
+    assert (tmp_path / "runs/yolo10n/ema-qc/seed0/run_summary.json").exists(), "a failed run has its rows too"
 
 
 def test_other_classes_are_fine_tuned_first(products, request_for, tmp_path, monkeypatch, capsys):

@@ -245,6 +245,26 @@ def test_completed_run_without_the_correction_its_method_names_is_refused(run, t
         summarize(run(), method="ema+qc", out=tmp_path / "out")
 
 
+def test_row_whose_correction_failed_is_incomplete_and_says_why(run, tmp_path):
+    out = tmp_path / "a" / "ema-qc"
+    found = summarize(run(), method="ema+qc", out=out, failed="error: loss is nan (log.txt)")
+    assert (found.status, found.stability.run_class) == ("incomplete", "incomplete")
+    assert found.error == "no correction: error: loss is nan (log.txt)"
+    made = compare([tmp_path / "a"], out=tmp_path / "out")
+    assert made.verdict[0].startswith("yolo10n ema+qc: 0 of 1 seed stable (seed 0 incomplete). No final value counts.")
+    assert made.rows[0].notes == (f"left out of the means: incomplete, {found.error}",)
+
+
+@pytest.mark.parametrize(
+    ("given", "method"),
+    [({"status": "running"}, "ema+qc"), ({}, "ema"), ({"qc": {}}, "ema+qc")],
+)
+def test_correction_that_is_there_or_that_nobody_waits_for_did_not_fail(run, tmp_path, given, method):
+    folder = run(**given)
+    with pytest.raises(RequestError, match=r"^--failed: .*run\.json and method '.*' wait for no correction"):
+        summarize(folder, method=method, qc=tmp_path / "qc" if "qc" in given else None, out=tmp_path / "o", failed="x")
+
+
 def test_run_cut_off_is_incomplete_and_keeps_its_numbers(run, tmp_path):
     found = summarize(run(status="running", lines=metric_lines(3)), method="ema", out=tmp_path / "out")
     assert (found.status, found.stability.run_class, found.stability.collapsed) == ("incomplete", "incomplete", True)

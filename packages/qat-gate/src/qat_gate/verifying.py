@@ -167,7 +167,8 @@ def _contradictions(summary: RunSummary, row: Row, run: _Run, files: dict[str, P
     ]
     found = [f"{name} is {mine!r}, run.json says {theirs!r}" for name, mine, theirs in _pairs(summary, run, epochs)]
     found += _misnamed(summary, row, run)
-    found += _unfinished(summary, run, [line.epoch for line in epochs])
+    uncorrected = bool(row.stages) and "correction" not in files  # a correction that failed leaves its row incomplete
+    found += _unfinished(summary, run, [line.epoch for line in epochs], uncorrected=uncorrected)
     points = _history(row, epochs)
     if "correction" in files:
         correction = qat_artifacts.read_view(files["correction"], _Correction)
@@ -194,10 +195,10 @@ def _misnamed(summary: RunSummary, row: Row, run: _Run) -> Iterator[str]:
         yield f"metrics.primary_name is {summary.metrics.primary_name!r}, its inputs hold {PRIMARY_METRIC!r}"
 
 
-def _unfinished(summary: RunSummary, run: _Run, epochs: list[int]) -> Iterator[str]:
+def _unfinished(summary: RunSummary, run: _Run, epochs: list[int], *, uncorrected: bool) -> Iterator[str]:
     """A status that the run has not, or epochs that are missing of a completed one."""
     completed = run.status == "completed"
-    if summary.status.startswith("completed") != completed:
+    if summary.status.startswith("completed") != completed and not (completed and uncorrected):
         yield f"its status is {summary.status}, run.json says {run.status}"
     if epochs != list(range(1, len(epochs) + 1)):
         yield f"the epochs of the metrics are not counted from 1: {epochs}"

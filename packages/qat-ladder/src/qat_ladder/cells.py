@@ -231,7 +231,13 @@ def correct(trajectory: Trajectory, method: Resolved, root: Root, place: Place, 
 
 
 def summarize(
-    trajectory: Trajectory, method: Resolved, root: Root, qc: Path | None, stopped: str | None = None
+    trajectory: Trajectory,
+    method: Resolved,
+    root: Root,
+    qc: Path | None,
+    *,
+    stopped: str | None = None,
+    failed: str | None = None,
 ) -> None:
     """Write the run summary of one row, and beside it the configuration with the origin of each key.
 
@@ -241,6 +247,7 @@ def summarize(
         root: of both.
         qc: folder of its correction.
         stopped: the signs for which the run was stopped.
+        failed: why its correction failed.
 
     Raises:
         LadderError: the run left nothing that could be summarized.
@@ -254,6 +261,7 @@ def summarize(
         arguments += ["--sets", key]
     arguments += ["--qc", qc] if qc else []
     arguments += ["--stopped", stopped] if stopped else []
+    arguments += ["--failed", failed] if failed else []
     out = root.summary(trajectory.variant, name, trajectory.seed)
     call("qat-report", "summarize", *arguments, "--out", out)
     qat_artifacts.write_text(out / "config.toml", render(method) + "\n")
@@ -279,13 +287,37 @@ def finish(trajectory: Trajectory, root: Root, place: Place, ended: Ended, board
     if ended.code == Exit.BUSY:  # somebody else trains it: its rows are theirs to write
         return faults
     for method in trajectory.methods:
-        qc = None
+        qc = failed = None
         try:
             if method.config.method.correction and not ended.code:
-                qc = yield from correct(trajectory, method, root, place, board)
-            summarize(trajectory, method, root, qc, ended.stopped)
+                try:
+                    qc = yield from correct(trajectory, method, root, place, board)
+                except LadderError as error:
+                    if error.code in (Exit.INTERRUPTED, Exit.TERMINATED):
+                        raise
+                    failed = str(error)
+                    faults.append(failed)
+            summarize(trajectory, method, root, qc, stopped=ended.stopped, failed=failed)
         except LadderError as error:
             if error.code in (Exit.INTERRUPTED, Exit.TERMINATED):
                 raise
             faults.append(str(error))
+    return faults
+
+
+def leave(trajectory: Trajectory, root: Root) -> list[str]:
+    """Summarize the rows of a run that ended for a reason which other cells share, if it had begun.
+
+    A page without them would call the rest complete.
+
+    Returns:
+        What went wrong with that, a line each.
+    """
+    faults = []
+    if training_state(root.trajectory(trajectory.variant, trajectory.arm, trajectory.seed)) == "failed":
+        for method in trajectory.methods:
+            try:
+                summarize(trajectory, method, root, None)
+            except LadderError as error:
+                faults.append(str(error))
     return faults

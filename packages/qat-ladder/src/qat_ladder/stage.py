@@ -11,7 +11,7 @@ import tomli
 
 import qat_artifacts
 from qat_artifacts import Exit
-from qat_ladder.cells import Trajectory, cells_from, finish, train
+from qat_ladder.cells import Trajectory, cells_from, finish, leave, train
 from qat_ladder.compose import Resolved
 from qat_ladder.dataset import image_counts, prepare
 from qat_ladder.driving import Work, drive
@@ -124,21 +124,34 @@ def run_stage(request: Request, shown: Board | None = None) -> int:
         checkpoint = starting_checkpoint(config, root, fingerprint, say, executor)
         qat_artifacts.write(root.plan, plan, created_by="qat-ladder 0.1.0")
         with nullcontext(shown) if shown else board(board_rows(root, runs), plain=request.plain) as progress:
-            faults = _train_all(
-                request,
-                root,
-                runs,
-                dataset=root.data(fingerprint),
-                checkpoint=checkpoint,
-                shown=progress,
-                executor=executor,
-                places=places,
-            )
+            try:
+                faults = _train_all(
+                    request,
+                    root,
+                    runs,
+                    dataset=root.data(fingerprint),
+                    checkpoint=checkpoint,
+                    shown=progress,
+                    executor=executor,
+                    places=places,
+                )
+            except LadderError as error:
+                if error.code not in (Exit.INTERRUPTED, Exit.TERMINATED) and summaries(root):
+                    _compare_all_the_same(root)
+                raise
         if summaries(root):  # none where every run failed before it had anything to sum up
             print(compare(root))
     for fault in faults:
         say(f"error: {fault}")
     return Exit.CELL_FAILED if faults else Exit.OK
+
+
+def _compare_all_the_same(root: Root) -> None:
+    """After a fault that ends the stage: what was trained until then, and what failed."""
+    try:
+        print(compare(root))
+    except LadderError as error:  # the first fault is the one to end with
+        say(f"error: {error}")
 
 
 def board_rows(root: Root, runs: Iterable[Trajectory]) -> dict[Path, tuple[str, int]]:
@@ -188,9 +201,12 @@ def _train_all(
             )
         except LadderError as error:
             shown.move(folder, "failed")
-            if not request.keep_going or error.code in (Exit.INTERRUPTED, Exit.TERMINATED):
+            if error.code in (Exit.INTERRUPTED, Exit.TERMINATED):
                 raise
-            return [str(error)]
+            left = leave(trajectory, root)
+            if not request.keep_going:
+                raise
+            return [str(error), *left]
         shown.move(folder, "finishing")
         found = yield from finish(trajectory, root, place, ended, shown)
         shown.move(folder, "stopped" if ended.stopped else "failed" if found else "done")

@@ -15,6 +15,8 @@ from qat_ladder.plan import Cell, Plan, read_plan
 State = Literal["done", "interrupted", "failed", "stopped", "waiting"]
 TrainingState = Literal["running", "completed", "failed"]
 
+_UNCORRECTED = "no correction: "  # how qat-report begins the error of a row whose correction failed
+
 
 @attrs.frozen(kw_only=True)
 class _Metrics:
@@ -94,6 +96,8 @@ def _state(root: Root, cell: Cell) -> tuple[State, float | None, str]:
         stopped = f"stopped: doomed after epoch {epochs_done(root, cell)} "
         if view.error is not None and view.error.startswith(stopped):
             return "stopped", None, view.error.removeprefix("stopped: ")
+        if view.error is not None and view.error.startswith(_UNCORRECTED) and training_state(run) == "completed":
+            return "failed", None, view.error
     trained = training_state(run)
     if trained is None:
         return "waiting", None, "not trained yet"

@@ -7,7 +7,7 @@ from qat_report.comparison import Cell, PairedDelta, Reference
 from qat_report.grouping import Entry
 from qat_report.numbers import difference, metric
 from qat_report.paired import pair
-from qat_report.summary import STOPPED
+from qat_report.summary import STOPPED, UNCORRECTED
 
 # Runs of other classes ended with a number that is no result: near zero, frozen, or not the run's end.
 COUNTED_CLASSES = frozenset({"stable", "recovered", "insufficient"})
@@ -34,7 +34,7 @@ def left_out(entry: Entry) -> list[str]:
     found = entry.summary.stability.run_class
     if not counted(entry):
         error = entry.summary.error or ""
-        return [f"left out of the means: {found}{f', {error}' if error.startswith(STOPPED) else ''}"]
+        return [f"left out of the means: {found}{f', {error}' if error.startswith((STOPPED, UNCORRECTED)) else ''}"]
     return [] if found == "stable" else [f"counted in the means although {found}"]
 
 

@@ -67,8 +67,8 @@ def read_source(folder: Path, qc: Path | None) -> Source:
     )
 
 
-def check_source(source: Source, row: MethodRow) -> None:
-    """Whether run and correction can give the method's row.
+def check_source(source: Source, row: MethodRow, *, uncorrected: bool = False) -> None:
+    """Whether run and correction can give the method's row; `uncorrected`: although its correction failed.
 
     Raises:
         ReportError: another series, another run's or another method's correction, or epochs are missing.
@@ -83,7 +83,7 @@ def check_source(source: Source, row: MethodRow) -> None:
         _check_correction(source, source.correction, row)
     if source.ended_early:
         return
-    if row.corrected and source.correction is None:
+    if row.corrected and source.correction is None and not uncorrected:
         raise ReportError(f"{source.run_json}: method {row.name!r} needs a correction of this run; add --qc")
     if len(source.epochs) != run.training.epochs:
         raise ReportError(

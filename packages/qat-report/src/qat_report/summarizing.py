@@ -19,6 +19,7 @@ from qat_report.summary import (
     RESULTS_FILE,
     STOPPED,
     SUMMARY_FILE,
+    UNCORRECTED,
     VARIANTS,
     Artifacts,
     Evaluation,
@@ -44,6 +45,7 @@ def summarize(
     series: SeriesName | None = None,
     sets: Sequence[str] = (),
     stopped: str | None = None,
+    failed: str | None = None,
 ) -> RunSummary:
     """Summarize one method's row of a run and write run_summary.json, summary.md and results.csv into `out`.
 
@@ -56,20 +58,24 @@ def summarize(
         series: which weights an unlisted method reports.
         sets: comparability keys that the method itself defines, see `comparable.METHOD_MAY_SET`.
         stopped: the signs of a collapse for which somebody ended the run; it is incomplete, for that reason.
+        failed: why the correction of a completed run failed; the row is incomplete, for that reason.
 
     Raises:
-        RequestError: name, series and correction contradict each other, or a run that ended by itself was stopped.
+        RequestError: name, series and correction contradict each other, a run that ended by itself was stopped, or a
+            correction failed that is there, or that neither method nor run could have.
         ReportError: the run does not validate that series, the correction belongs to another run or other weights, or
             a completed run has no correction, or another one than the method asks for.
         ArtifactError: a file is missing or invalid.
     """
     row = resolve_method(method, series=series, correction_given=qc is not None)
     source = read_source(run, qc)
-    check_source(source, row)
+    check_source(source, row, uncorrected=failed is not None)
     if stopped and source.run.status != "running":
         raise RequestError(f"--stopped: {source.run_json} is {source.run.status}: the run ended by itself")
+    if failed is not None and (source.ended_early or source.correction is not None or not row.corrected):
+        raise RequestError(f"--failed: {source.run_json} and method {row.name!r} wait for no correction")
     points = _points(source, row)
-    summary = _summary(source, row, points, out=out, sets=tuple(sets), stopped=stopped)
+    summary = _summary(source, row, points, out=out, sets=tuple(sets), stopped=stopped, failed=failed)
     qat_artifacts.write_text(out / RESULTS_FILE, results_csv(source.epochs, row.series, source.after))
     qat_artifacts.write(out / SUMMARY_FILE, summary, inputs=source.inputs)
     qat_artifacts.write_text(out / PAGE_FILE, run_page(summary))
@@ -101,14 +107,21 @@ def _events(source: Source) -> tuple[Event, ...]:
 
 
 def _summary(
-    source: Source, row: MethodRow, points: tuple[Point, ...], *, out: Path, sets: tuple[str, ...], stopped: str | None
+    source: Source,
+    row: MethodRow,
+    points: tuple[Point, ...],
+    *,
+    out: Path,
+    sets: tuple[str, ...],
+    stopped: str | None,
+    failed: str | None,
 ) -> RunSummary:
     run = source.run
     fp32 = run.references.fp32.map50_95 if run.references.fp32 else None
     ptq = run.references.ptq.map50_95 if run.references.ptq else None
     events = _events(source)
     verdict = classify(points, fp32=fp32, ptq=ptq, events=events)
-    status = _status(run.status, verdict)
+    status: Status = "incomplete" if failed is not None else _status(run.status, verdict)
     incomplete = status == "incomplete"
     averaged = row.series == "ema"
     return RunSummary(
@@ -155,7 +168,7 @@ def _summary(
         oscillation=_oscillation(source),
         versions=run.versions | _corrector_version(source.corrector),
         status=status,
-        error=_error(source, row, stopped),
+        error=_error(source, row, stopped, failed),
     )
 
 
@@ -187,7 +200,7 @@ def _status(run_status: str, verdict: Classification) -> Status:
     return "completed-success" if verdict.stability_class == "stable" else "completed-failed"
 
 
-def _error(source: Source, row: MethodRow, stopped: str | None) -> str | None:
+def _error(source: Source, row: MethodRow, stopped: str | None, failed: str | None) -> str | None:
     texts = [source.run.error] if source.run.error else []
     reached = f"after epoch {len(source.epochs)} of {source.run.training.epochs}"
     if stopped:
@@ -195,7 +208,7 @@ def _error(source: Source, row: MethodRow, stopped: str | None) -> str | None:
     elif source.run.status == "running":
         texts.append(f"the run was cut off {reached}")
     if row.corrected and source.correction is None:
-        texts.append("no correction: the run has no final weights")
+        texts.append(f"{UNCORRECTED} {failed or 'the run has no final weights'}")
     return "; ".join(texts) or None
 
 

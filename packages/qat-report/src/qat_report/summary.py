@@ -25,6 +25,7 @@ from qat_report.stability import COLLAPSE_RATIO, Point, StabilityClass
 SUMMARY_FILE = "run_summary.json"
 PAGE_FILE = "summary.md"
 RESULTS_FILE = "results.csv"
+UNCORRECTED = "no correction:"  # how the error of a row begins that its correction did not reach
 STOPPED = "stopped: doomed"  # how the error of a run begins that was ended for signs of a collapse
 
 Variant = Literal["yolo10n", "yolo10s", "yolo10m", "other"]

@@ -31,7 +31,7 @@ HELP = {
     "jobs": "Runs trained at once; one per slot without it, with slurm and ray all of them.",
     "slots": "Devices with commas between them, one run on each at a time: 0,1 or cpu,cpu; 0+1,2+3 for runs of two.",
     "root": "Run root; one root holds one plan, later calls extend it.",
-    "resume": "auto continues what was cut off, never starts over, must takes no new cell.",
+    "resume": "auto continues what was cut off, never starts over, must takes no cell that the root's plan lacks.",
     "keep-going": "Go on with other cells after a fault that all may share.",
     "stop-doomed": "End a training run whose evaluations have fallen; without the flag it goes on again.",
     "plain": "Lines instead of the live table, as where stderr is no terminal.",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     help="Comparability key that the method itself defines; may be repeated.",
 )
 @click.option("--stopped", metavar="SIGNS", help="The run was ended for these signs of a collapse.")
+@click.option("--failed", metavar="REASON", help="The run completed, and its correction failed for this reason.")
 @click.option("--out", type=path, required=True, help="Folder for run_summary.json, summary.md and results.csv.")
 @json_option
 def summarize(  # noqa: PLR0917 - click passes options by name
@@ -37,6 +38,7 @@ def summarize(  # noqa: PLR0917 - click passes options by name
     series_name: Any,
     sets: tuple[str, ...],
     stopped: str | None,
+    failed: str | None,
     out: Path,
     as_json: bool,
 ) -> None:
@@ -46,7 +48,7 @@ def summarize(  # noqa: PLR0917 - click passes options by name
     """
     from qat_report.summarizing import summarize as build
 
-    summary = build(run, method=method, out=out, qc=qc, series=series_name, sets=sets, stopped=stopped)
+    summary = build(run, method=method, out=out, qc=qc, series=series_name, sets=sets, stopped=stopped, failed=failed)
     if as_json:
         click.echo((out / "run_summary.json").read_text(encoding="utf-8"), nl=False)
         return
