@@ -49,3 +49,16 @@ def test_a_package_that_a_ladder_needs_fails_the_machine(installed, capsys):
     assert report(installed("nvidia-modelopt"), as_json=True) == 7
     found = json.loads(capsys.readouterr().out)
     assert (found["ok"], [f["name"] for f in found["findings"] if not f["ok"]]) == (False, ["nvidia-modelopt"])
+
+
+def test_weights_that_the_ladder_makes_itself_are_not_missing(request_for, tmp_path):
+    def weights(**flags):
+        asked = request_for(variant="yolo10s", **flags)
+        found = examine(asked.resolve("baseline").config, tmp_path, made=asked.demo_pretrained().absolute())
+        return next(f for f in found if f.name == "weights")
+
+    found = weights()
+    assert (found.ok, found.needed) == (False, False)
+    assert found.remedy == "the ladder makes it first, from drawn data (`invoke pretrain.*`)"
+    found = weights(checkpoint=str(tmp_path / "none.pt"))
+    assert (found.ok, found.needed) == (False, True), "a file that was named is another thing"

@@ -401,11 +401,22 @@ def test_other_classes_are_fine_tuned_first(products, request_for, tmp_path, mon
         "pretrain.epochs": 32,
     }
     assert "0 of the data set's 1 classes are among the 2" in capsys.readouterr().err
+    (folder / "run.json").write_text("{}")  # as qat-train leaves it
+    with pytest.raises(ConfigError, match=r"holds weights made with pretrain\.epochs = 32, not 3; give the same again"):
+        run_stage(request_for(seeds=[0, 1], settings=("pretrain.epochs=3",)))
+    (folder / "run.json").unlink()
     # The default root is a relative one; run.toml lies elsewhere, and its paths are taken from there.
     monkeypatch.chdir(tmp_path)
     assert run_stage(request_for(seeds=[0], root=pathlib.Path("again"))) == 0
     run = tomli.loads((tmp_path / "again/trajectories/yolo10n/shared/seed0/run.toml").read_text())
     assert run["model"]["checkpoint"] == str(tmp_path / "again/pretrained/cdcdcdcdcdcd-abababababab/model.pt")
+
+
+def test_classes_are_matched_as_qat_train_matches_them(products, request_for):
+    text = (products.folder / "product.py").read_text()
+    (products.folder / "product.py").write_text(text.replace('"names": ["a"], "nc": 1', '"names": [" A"], "nc": 1'))
+    assert run_stage(request_for(seeds=[0])) == 0
+    assert "qat-train pretrain" not in kinds(products.calls())
 
 
 def test_an_interrupted_stream_stops_the_child_first(tmp_path, monkeypatch):

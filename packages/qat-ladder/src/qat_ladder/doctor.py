@@ -94,9 +94,12 @@ def _disk(root: Path) -> Finding:
     return Finding(name="disk", ok=writable and free > _DISK, found=found, remedy="choose another --root")
 
 
-def _weights(config: Config) -> Finding:
+def _weights(config: Config, made: Path | None) -> Finding:
     path = Path(config.model.checkpoint)
     ok = path.is_file()
+    if config.demo and not ok and path == made:
+        found, remedy = f"{path} is not there yet", "the ladder makes it first, from drawn data (`invoke pretrain.*`)"
+        return Finding(name="weights", ok=False, needed=False, found=found, remedy=remedy)
     remedy = (
         f"put the official {path.name} there (Ultralytics fetches it where there is a network), or --checkpoint FILE"
     )
@@ -116,9 +119,9 @@ def _data(config: Config) -> Finding:
     return Finding(name="data", ok=not missing, found=found, remedy=_NAMES)
 
 
-def examine(config: Config, root: Path) -> list[Finding]:
-    """Look at Python, packages, devices, disk, weights and data."""
-    things = [_devices(config.training.device), _disk(root), _weights(config), _data(config)]
+def examine(config: Config, root: Path, *, made: Path | None = None) -> list[Finding]:
+    """Look at Python, packages, devices, disk, weights and data; `made`: weights that the ladder itself makes."""
+    things = [_devices(config.training.device), _disk(root), _weights(config, made), _data(config)]
     return [_python(), *_packages(), _export(), *things]
 
 

@@ -23,6 +23,7 @@ from qat_ladder.layout import Root, slug
 from qat_ladder.locking import held
 from qat_ladder.plan import Plan, extend, make_plan, read_plan
 from qat_ladder.stage import compare, run_stage, summaries
+from qat_ladder.version import CREATED_BY
 
 M = "yolo10m"
 
@@ -237,7 +238,7 @@ def _as_planned(plan: Plan, root: Root, project: Path) -> Resolved:
 
 def _write_request(resolved: Resolved, root: Root, *, seeds: list[int], plan: Plan | None) -> None:
     asked = ask(resolved, root, seeds=seeds, fingerprint=plan.data_fingerprint if plan else "")
-    qat_artifacts.write(root.request(M), asked, created_by="qat-ladder 0.1.0")
+    qat_artifacts.write(root.request(M), asked, created_by=CREATED_BY)
 
 
 def decide(
@@ -285,7 +286,7 @@ def run_m(request: Request, *, gate_root: str = "", gate_summaries: str = "", ov
         with tempfile.TemporaryDirectory() as folder:
             asked = ask(primary, root, seeds=request.seeds, fingerprint=old.data_fingerprint if old else "")
             file = Path(folder) / "request.json"
-            qat_artifacts.write(file, asked, created_by="qat-ladder 0.1.0")
+            qat_artifacts.write(file, asked, created_by=CREATED_BY)
             decide(root, policy, evidence, request=file, override=recorded, out=Path(folder) / "gate.json")
         return run_stage(request)
     with held(root):

@@ -13,7 +13,7 @@ from qat_ladder.flags import Request
 from qat_ladder.launch import say
 from qat_ladder.layout import Root
 from qat_ladder.locking import held
-from qat_ladder.training import pretrain, pretrain_specification
+from qat_ladder.training import pretrain, pretrain_specification, refuse_other_pretraining
 
 
 def run_pretrain(request: Request, out: Path | None, *, quiet: bool = False) -> int:
@@ -60,21 +60,23 @@ def demo_weights(request: Request, checkpoint: Path) -> None:
     """Weights for the drawn data: shipped, made before, or made now as `invoke pretrain.*` makes them, and kept.
 
     Raises:
-        LadderError: see `run_pretrain`.
+        LadderError: see `run_pretrain`; those that are there were made with other keys than are given now.
     """
-    if checkpoint.is_file() or checkpoint != request.demo_pretrained().absolute():
+    if checkpoint != request.demo_pretrained().absolute():
+        return
+    given = tuple(text for text in request.settings if text.startswith("pretrain."))
+    asked = attrs.evolve(
+        request,
+        profile="demo",
+        checkpoint="",
+        root=checkpoint.parents[1],
+        resume="auto",
+        config=(),
+        settings=given,
+    )
+    if checkpoint.is_file():
+        if given:
+            refuse_other_pretraining(checkpoint.parent, asked.resolve("baseline").config)
         return
     say(f"no checkpoint of {request.variant} for the drawn data is shipped; it is made first and kept in {checkpoint}")
-    run_pretrain(
-        attrs.evolve(
-            request,
-            profile="demo",
-            checkpoint="",
-            root=checkpoint.parents[1],
-            resume="auto",
-            config=(),
-            settings=tuple(text for text in request.settings if text.startswith("pretrain.")),
-        ),
-        None,
-        quiet=True,
-    )
+    run_pretrain(asked, None, quiet=True)

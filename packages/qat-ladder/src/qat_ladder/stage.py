@@ -30,6 +30,7 @@ from qat_ladder.plan import Plan, Weights, arm_of, binding_plan, cells_of, exten
 from qat_ladder.pretraining import demo_weights
 from qat_ladder.status import cell_status, line
 from qat_ladder.training import starting_checkpoint
+from qat_ladder.version import CREATED_BY
 
 
 def trajectories(methods: list[Resolved], seeds: list[int], plan: Plan) -> list[Trajectory]:
@@ -122,7 +123,7 @@ def run_stage(request: Request, shown: Board | None = None) -> int:
         if config.demo:
             demo_weights(request, Path(config.model.checkpoint))
         checkpoint = starting_checkpoint(config, root, fingerprint, say, executor)
-        qat_artifacts.write(root.plan, plan, created_by="qat-ladder 0.1.0")
+        qat_artifacts.write(root.plan, plan, created_by=CREATED_BY)
         with nullcontext(shown) if shown else board(board_rows(root, runs), plain=request.plain) as progress:
             try:
                 faults = _train_all(

@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import tomli
 import tomli_w
 
 import qat_artifacts
 from qat_ladder.config import Config
-from qat_ladder.errors import InputProblem
+from qat_ladder.errors import ConfigError, InputProblem
 from qat_ladder.executors.command import Executor
 from qat_ladder.launch import Say, call, error_in, failure, stream
 from qat_ladder.layout import Root
@@ -99,6 +100,22 @@ def pretrain(
     return out / "model.pt"
 
 
+def refuse_other_pretraining(folder: Path, config: Config) -> None:
+    """All rows of a root start from one set of weights, made once.
+
+    Raises:
+        ConfigError: those in `folder` were made, or begun, with other keys of [pretrain].
+    """
+    spec = folder / "pretrain.toml"
+    if not spec.is_file() or not (folder / "run.json").exists():
+        return
+    begun = tomli.loads(spec.read_text(encoding="utf-8"))["training"]
+    asked = qat_artifacts.unstructure(config.pretrain)
+    if other := [key for key in asked if begun.get(key) != asked[key]]:
+        texts = ", ".join(f"pretrain.{key} = {begun.get(key)}, not {asked[key]}" for key in other)
+        raise ConfigError(f"{folder} holds weights made with {texts}; give the same again, or another --root")
+
+
 def starting_checkpoint(
     config: Config, root: Root, fingerprint: str, say: Say, executor: Executor | None = None
 ) -> str:
@@ -106,6 +123,7 @@ def starting_checkpoint(
 
     Raises:
         InputProblem: the file is missing or no detector.
+        ConfigError: those weights are there already, made with other keys.
     """
     checkpoint = Path(config.model.checkpoint)
     if not checkpoint.is_file():
@@ -115,9 +133,10 @@ def starting_checkpoint(
     )
     dataset = qat_artifacts.loads((root.data(fingerprint) / "dataset.json").read_bytes())
     names = [c["name"] for c in dataset["classes"]]
-    if set(names) == set(about["names"]):
+    wanted, held = ({name.strip().lower() for name in of} for of in (names, about["names"]))  # as qat-train matches
+    if wanted == held and len(names) == len(about["names"]):
         return str(checkpoint)
-    shared = len(set(names) & set(about["names"]))
+    shared = len(wanted & held)
     say(
         f"{shared} of the data set's {len(names)} classes are among the {about['nc']} of {checkpoint.name}: class "
         f"branches are rebuilt and the model is fine-tuned in FP32 for {config.pretrain.epochs} epochs first "
@@ -125,6 +144,7 @@ def starting_checkpoint(
     )
     out = root.pretrained(about["sha256"], fingerprint)
     content = pretrain_specification(config, dataset=root.data(fingerprint), checkpoint=str(checkpoint))
+    refuse_other_pretraining(out, config)
     made = pretrain(content, out, resume="auto", log=out / "log.txt", prefix="pretrain: ", executor=executor)
     if not made.is_file():
         raise InputProblem(f"{made} was not written; see {out / 'log.txt'}")

@@ -13,6 +13,7 @@ from qat_ladder.bench.judging import differing
 from qat_ladder.bench.process import Failed, missing, run
 from qat_ladder.bench.record import Benchmark, Comparison, Result, machine, public, versions
 from qat_ladder.tasks import PROJECT
+from qat_ladder.version import CREATED_BY
 
 
 def measure(group: Group, setup: Setup, *, rounds: int | None = None) -> Benchmark:
@@ -92,7 +93,7 @@ def measure_groups(groups: Sequence[Group], setup: Setup, out: Path, *, rounds: 
     for number, group in enumerate(groups, 1):
         setup.tell(f"{group.name}: {group.title} ({number} of {len(groups)})")
         benchmark = measure(group, setup, rounds=rounds)
-        qat_artifacts.write(record_path(out, group.name), benchmark, created_by="qat-ladder 0.1.0")
+        qat_artifacts.write(record_path(out, group.name), benchmark, created_by=CREATED_BY)
         setup.tell(f"{group.name}: {benchmark.seconds:.0f} s")
         done.append(benchmark)
     return done

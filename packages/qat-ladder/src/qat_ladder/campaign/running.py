@@ -21,6 +21,7 @@ from qat_ladder.layout import Root
 from qat_ladder.live import Board, board
 from qat_ladder.locking import held
 from qat_ladder.stage import board_rows, run_stage
+from qat_ladder.version import CREATED_BY
 
 RECORD = "campaign.json"
 _STOPPED = (Exit.INTERRUPTED, Exit.TERMINATED)
@@ -71,7 +72,7 @@ def run_campaign(
     say(as_text(survey(campaign, blocks, root)))
     started, budget = now(), campaign.budget_hours
     with held(Root(root)):
-        qat_artifacts.write(root / RECORD, campaign, created_by="qat-ladder 0.1.0")
+        qat_artifacts.write(root / RECORD, campaign, created_by=CREATED_BY)
         waiting = [unit for unit in in_order(blocks) if unit.state() != "done"]
         left_out: list[str] = []
         faults: dict[str, str] = {}

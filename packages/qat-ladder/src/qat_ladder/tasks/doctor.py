@@ -36,6 +36,8 @@ def doctor(  # noqa: PLR0917  # invoke makes a flag of every parameter
         from qat_ladder.doctor import report as tell
 
         asked = request(variant, **flags)
-        return tell(examine(asked.resolve("baseline").config, asked.root), as_json=json)
+        return tell(
+            examine(asked.resolve("baseline").config, asked.root, made=asked.demo_pretrained().absolute()), as_json=json
+        )
 
     guard(run)
