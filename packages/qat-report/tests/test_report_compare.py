@@ -345,7 +345,8 @@ def test_without_a_gate_the_decision_is_null(ladder, tmp_path):
 
 def test_gate_decision_enters_the_comparison_and_every_runs_page(ladder, gate, tmp_path):
     root, paths = ladder("good")
-    found = compare([root], out=tmp_path / "out", gate=gate(False)).yolo10m_allowed
+    known = [qat_artifacts.sha256_file(path) for path in paths]
+    found = compare([root], out=tmp_path / "out", gate=gate(False, known)).yolo10m_allowed
     assert (found.passed, found.reason, found.gate) == (False, "1 of 1 criteria is not met", "../gate.json")
     assert found.criteria[0].reasons[0].runs == ("yolo10s/seed1/ema+qc",)
     for path in paths:
@@ -379,6 +380,10 @@ def test_a_gate_that_decided_before_a_row_was_there_is_said_where_its_word_is(la
     assert first == "NO-GO: 1 of 1 criteria is not met"
     assert second == f"{first}; decided without 1 row that came or changed since, decide again"
     assert second in (tmp_path / "b/summary.md").read_text(encoding="utf-8")
+    assert older.yolo10m_allowed is not None
+    assert f"NO-GO: {older.yolo10m_allowed.reason}" == second
+    assert f"Gate decision: {second}" in (tmp_path / "b/summary.md").read_text(encoding="utf-8")
+    assert second in paths[0].with_name("summary.md").read_text(encoding="utf-8"), "on the page of each run too"
 
 
 def test_page_is_not_written_where_a_summary_says_but_beside_it(ladder, ladder_row, gate, tmp_path):

@@ -70,7 +70,7 @@ def _estimate(request: Request, runs: list[Trajectory], images: tuple[int, int] 
     text = f"{sum(n > 0 for n in left)} of {len(runs)} training runs have epochs left"
     guesses = [seconds_per_epoch(r.methods[0].config, *images, len(r.series)) if images else None for r in runs]
     if any(guess is None for guess in guesses):
-        return f"{text}; time is known after the first epoch"
+        return f"{text}; time is known after the first epoch, or before it from `invoke ladder.plan --measure 20`"
     total = sum(g * n + START_UP for g, n in zip(guesses, left, strict=True) if g and n > 0)
     return f"{text}, roughly {spell(total)}; refreshed after the first epoch"
 

@@ -6,7 +6,7 @@ from itertools import groupby
 from qat_report import comparable
 from qat_report.attribution import attribute
 from qat_report.cells import build_cell, build_reference, left_out
-from qat_report.claims import build_claims
+from qat_report.claims import as_of_now, build_claims
 from qat_report.comparison import Comparison, GateOutcome, Row
 from qat_report.errors import ReportError
 from qat_report.grouping import Entry, flag, order
@@ -47,6 +47,7 @@ def build_comparison(
         notes += reference_notes
     notes += chance_note(cells) + difference_notes(cells) + _across(groups) + _shared_trajectories(entries)
     ordered = tuple(entry for group in groups for entry in group)
+    gate = as_of_now(gate, ordered, decided) if gate else None
     comparison = Comparison(
         rows=tuple(rows),
         cells=tuple(cells),

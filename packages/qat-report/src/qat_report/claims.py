@@ -2,6 +2,8 @@
 
 from collections.abc import Collection, Sequence
 
+import attrs
+
 from qat_report.comparison import Cell, Claim, GateOutcome, PairedDelta
 from qat_report.grouping import Entry
 from qat_report.methods import STANDING
@@ -29,11 +31,11 @@ def build_claims(
         entries: in the order of the rows.
         cells: methods of variants.
         verdict: a sentence for each of `cells`.
-        gate: what it decided.
+        gate: what it decided, as of now.
         decided: paths of the summaries that it decided on.
     """
     answers = [
-        _claim(START, _start(gate, entries, decided), [e for e in entries if e.path in decided], question=_QUESTION),
+        _claim(START, _start(gate), [e for e in entries if e.path in decided], question=_QUESTION),
         _claim(
             HELP,
             _help(cells),
@@ -53,13 +55,16 @@ def _claim(name: str, text: str, rows: Sequence[Entry], question: str | None = N
     return Claim(id=name, question=question, text=text, rows=tuple(entry.summary.run_id for entry in rows))
 
 
-def _start(gate: GateOutcome | None, entries: Sequence[Entry], decided: Collection[str]) -> str:
-    if gate is None:
-        return "Not evaluated: no gate has decided on these rows."
+def as_of_now(gate: GateOutcome, entries: Sequence[Entry], decided: Collection[str]) -> GateOutcome:
+    """The decision; where rows came or changed after it, its reason says so wherever it is read."""
     # The gated variant runs after the decision; whatever else is there should have been part of it.
     since = [entry for entry in entries if entry.path not in decided and entry.variant != _GATED]
     late = f"; decided without {count(len(since), 'row')} that came or changed since, decide again" if since else ""
-    return gate_sentence(gate) + late
+    return attrs.evolve(gate, reason=f"{gate.reason}{late}")
+
+
+def _start(gate: GateOutcome | None) -> str:
+    return gate_sentence(gate) if gate else "Not evaluated: no gate has decided on these rows."
 
 
 def _help(cells: Sequence[Cell]) -> str:
