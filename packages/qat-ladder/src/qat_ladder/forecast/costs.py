@@ -9,8 +9,9 @@ import attrs
 _WEIGHTS = {"yolo10n": 10.9e6, "yolo10s": 32.4e6, "yolo10m": 66.7e6}
 _RECORDS = 0.5e6  # of a run: metrics, log, summaries
 # An epoch of Quantization Correction and its two evaluations, in epochs of the training run with its evaluations:
-# no gradients of weights, no optimizer over them. Median of 12 corrections, docs/results/campaign-earlier.md.
-CORRECTION = 0.7
+# no gradients of weights, no optimizer over them. Median of 28 corrections (0.4 to 1.1) beside the runs on CPUs of
+# docs/results/campaign.md: qc.json's seconds over run.json's per epoch.
+CORRECTION = 0.6
 
 
 def bytes_of(variant: str, *, corrections: int, trained: bool = False) -> float:
