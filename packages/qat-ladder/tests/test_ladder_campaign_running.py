@@ -37,7 +37,10 @@ if key == "qat-train run":
     (out / "run.json").write_text(json.dumps({"schema": "qat-train/run", **HEADER, **body}))
     (out / "metrics.jsonl").write_text('{"seconds": 60.0}\\n' * 10)
 elif key == "qat-report summarize":
-    body = {"status": "completed-success", "metrics": {"final_value": 0.25}}
+    run = json.loads(pathlib.Path(option("--run"), "run.json").read_text())
+    whole = run["status"] == "completed" and "--failed" not in args
+    status, value = ("completed-success", 0.25) if whole else ("incomplete", None)
+    body = {"status": status, "metrics": {"final_value": value}}
     path = pathlib.Path(option("--out"), "run_summary.json")
     path.write_text(json.dumps({"schema": "qat-report/run-summary", **HEADER, **body}))
 """
