@@ -288,20 +288,15 @@ def finish(trajectory: Trajectory, root: Root, place: Place, ended: Ended, board
         return faults
     for method in trajectory.methods:
         qc = failed = None
-        try:
-            if method.config.method.correction and not ended.code:
-                try:
-                    qc = yield from correct(trajectory, method, root, place, board)
-                except LadderError as error:
-                    if error.code in (Exit.INTERRUPTED, Exit.TERMINATED):
-                        raise
-                    failed = str(error)
-                    faults.append(failed)
-            summarize(trajectory, method, root, qc, stopped=ended.stopped, failed=failed)
-        except LadderError as error:
-            if error.code in (Exit.INTERRUPTED, Exit.TERMINATED):
-                raise
-            faults.append(str(error))
+        if method.config.method.correction and not ended.code:
+            try:
+                qc = yield from correct(trajectory, method, root, place, board)
+            except LadderError as error:
+                if error.interrupted:
+                    raise
+                failed = str(error)
+                faults.append(failed)
+        faults += _summarized(trajectory, method, root, qc, stopped=ended.stopped, failed=failed)
     return faults
 
 
@@ -313,11 +308,17 @@ def leave(trajectory: Trajectory, root: Root) -> list[str]:
     Returns:
         What went wrong with that, a line each.
     """
-    faults = []
-    if training_state(root.trajectory(trajectory.variant, trajectory.arm, trajectory.seed)) == "failed":
-        for method in trajectory.methods:
-            try:
-                summarize(trajectory, method, root, None)
-            except LadderError as error:
-                faults.append(str(error))
-    return faults
+    if training_state(root.trajectory(trajectory.variant, trajectory.arm, trajectory.seed)) != "failed":
+        return []
+    return [fault for method in trajectory.methods for fault in _summarized(trajectory, method, root, None)]
+
+
+def _summarized(trajectory: Trajectory, method: Resolved, root: Root, qc: Path | None, **why: str | None) -> list[str]:
+    """Summarize a row, with the arguments of `summarize`; returns what went wrong, which spares the other rows."""
+    try:
+        summarize(trajectory, method, root, qc, **why)
+    except LadderError as error:
+        if error.interrupted:
+            raise
+        return [str(error)]
+    return []

@@ -8,6 +8,11 @@ class LadderError(Exception):
 
     code: Exit = Exit.BUG
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether somebody ended it: nothing more is tried or written then."""
+        return self.code in (Exit.INTERRUPTED, Exit.TERMINATED)
+
 
 class ConfigError(LadderError):
     """A wrong flag, file or key."""

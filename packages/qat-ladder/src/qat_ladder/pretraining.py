@@ -76,7 +76,8 @@ def demo_weights(request: Request, checkpoint: Path) -> None:
     )
     if checkpoint.is_file():
         if given:
-            refuse_other_pretraining(checkpoint.parent, asked.resolve("baseline").config)
+            own = asked.resolve("baseline").config
+            refuse_other_pretraining(checkpoint.parent, own, remedy="remove that folder to make them anew")
         return
     say(f"no checkpoint of {request.variant} for the drawn data is shipped; it is made first and kept in {checkpoint}")
     run_pretrain(asked, None, quiet=True)

@@ -137,7 +137,7 @@ def run_stage(request: Request, shown: Board | None = None) -> int:
                     places=places,
                 )
             except LadderError as error:
-                if error.code not in (Exit.INTERRUPTED, Exit.TERMINATED) and summaries(root):
+                if not error.interrupted and summaries(root):
                     _compare_all_the_same(root)
                 raise
         if summaries(root):  # none where every run failed before it had anything to sum up
@@ -202,7 +202,7 @@ def _train_all(
             )
         except LadderError as error:
             shown.move(folder, "failed")
-            if error.code in (Exit.INTERRUPTED, Exit.TERMINATED):
+            if error.interrupted:
                 raise
             left = leave(trajectory, root)
             if not request.keep_going:

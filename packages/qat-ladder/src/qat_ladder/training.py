@@ -100,8 +100,8 @@ def pretrain(
     return out / "model.pt"
 
 
-def refuse_other_pretraining(folder: Path, config: Config) -> None:
-    """All rows of a root start from one set of weights, made once.
+def refuse_other_pretraining(folder: Path, config: Config, *, remedy: str) -> None:
+    """All rows of a root start from one set of weights, made once; `remedy` ends the text beside "the same again".
 
     Raises:
         ConfigError: those in `folder` were made, or begun, with other keys of [pretrain].
@@ -113,7 +113,7 @@ def refuse_other_pretraining(folder: Path, config: Config) -> None:
     asked = qat_artifacts.unstructure(config.pretrain)
     if other := [key for key in asked if begun.get(key) != asked[key]]:
         texts = ", ".join(f"pretrain.{key} = {begun.get(key)}, not {asked[key]}" for key in other)
-        raise ConfigError(f"{folder} holds weights made with {texts}; give the same again, or another --root")
+        raise ConfigError(f"{folder} holds weights made with {texts}; give the same again, or {remedy}")
 
 
 def starting_checkpoint(
@@ -144,7 +144,7 @@ def starting_checkpoint(
     )
     out = root.pretrained(about["sha256"], fingerprint)
     content = pretrain_specification(config, dataset=root.data(fingerprint), checkpoint=str(checkpoint))
-    refuse_other_pretraining(out, config)
+    refuse_other_pretraining(out, config, remedy="another --root")
     made = pretrain(content, out, resume="auto", log=out / "log.txt", prefix="pretrain: ", executor=executor)
     if not made.is_file():
         raise InputProblem(f"{made} was not written; see {out / 'log.txt'}")

@@ -149,8 +149,10 @@ def fetch(checkpoint: Path, as_json: bool) -> None:
         from qat_train.official import fetch_official
 
         fetch_official(checkpoint)
-        digest = qat_artifacts.sha256_file(checkpoint)
-    click.echo(json.dumps({"checkpoint": str(checkpoint), "sha256": digest}) if as_json else str(checkpoint))
+    if as_json:
+        click.echo(json.dumps({"checkpoint": str(checkpoint), "sha256": qat_artifacts.sha256_file(checkpoint)}))
+    else:
+        click.echo(str(checkpoint))
 
 
 @cli.command()

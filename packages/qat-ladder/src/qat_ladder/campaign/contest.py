@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from qat_ladder.campaign.evidence import Cell, Evidence, Result
+from qat_ladder.campaign.evidence import Cell, Evidence, Result, highest
 
 OURS = "nvidia-modelopt"  # the library that holds our own quantizers, as run.json names it
 ENOUGH = 3  # seeds from which on a spread says something
@@ -57,22 +57,17 @@ def contests(evidence: Evidence) -> list[list[Duel]]:
     """
     first = {result.method: result for result in reversed(evidence.results)}
     own = [cell for cell in evidence.cells if evidence.whole(cell) and first[cell.method].library == OURS]
-    if not own:
+    if (best := highest(own)) is None:
         return []
-    best = _best(own)
     mode = first[best.method].mode
     alike = [cell for cell in evidence.cells if cell.method in first and first[cell.method].mode == mode]
     peers = [cell for cell in alike if is_peer(first[cell.method])]
     met = [_duels(best, peers, evidence)]
     width = {cell.method: evidence.bits(cell.method) or 0.0 for cell in (*own, *peers)}
     for bits in sorted({width[peer.method] for peer in peers if width[peer.method] < width[best.method]}, reverse=True):
-        narrow = [cell for cell in own if cell in alike and width[cell.method] <= bits]
-        met += [_duels(_best(narrow), [p for p in peers if width[p.method] == bits], evidence)] if narrow else []
+        ours = highest([cell for cell in own if cell in alike and width[cell.method] <= bits])
+        met += [_duels(ours, [p for p in peers if width[p.method] == bits], evidence)] if ours else []
     return [found for found in met if found]
-
-
-def _best(cells: Sequence[Cell]) -> Cell:
-    return max(cells, key=lambda cell: (len(cell.counted_seeds), cell.mean or 0.0))
 
 
 def _duels(ours: Cell, peers: Sequence[Cell], evidence: Evidence) -> list[Duel]:

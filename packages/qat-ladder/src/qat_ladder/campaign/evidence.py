@@ -169,7 +169,7 @@ class Evidence:
         """
         floating = {result.method for result in self.results if result.mode == "fp32"}
         whole = [cell for cell in self.cells if cell.method not in floating and self.whole(cell)]
-        return max(whole, key=lambda cell: (len(cell.counted_seeds), cell.mean or 0.0), default=None)
+        return highest(whole)
 
     def whole(self, cell: Cell) -> bool:
         """Whether every seed that a row has or is planned to have is in its mean."""
@@ -184,9 +184,18 @@ class Evidence:
                 rows.setdefault(value, {})[result.method] = None
         return sorted(((value, tuple(of)) for value, of in rows.items()), key=lambda pair: (-len(pair[1]), pair[0]))
 
+    def starts(self, method: str) -> list[float]:
+        """PTQ of one row, ascending; seeds begin alike, so more than one value says that they were measured apart."""
+        return sorted({r.ptq for r in self.of(method) if r.ptq is not None and r.mode != "fp32"})
+
     def seconds(self) -> list[float]:
         """Of each training run, once."""
         return list({r.trajectory: r.seconds for r in self.results if r.seconds is not None}.values())
+
+
+def highest(cells: Sequence[Cell]) -> Cell | None:
+    """The highest mean of the cells with the most counted seeds; None of none."""
+    return max(cells, key=lambda cell: (len(cell.counted_seeds), cell.mean or 0.0), default=None)
 
 
 def refresh(root: Path, blocks: Iterable[Block]) -> None:

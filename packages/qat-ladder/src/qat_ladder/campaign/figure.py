@@ -41,7 +41,7 @@ def finals_svg(evidence: Evidence, title: str) -> str:
                 _mark(axes, result, place, seeds)
             if cell.mean is not None:
                 axes.plot([cell.mean] * 2, [place - 0.32, place + 0.32], color=INK, linewidth=2.4, zorder=2)
-            _beside(axes, place, cell.mean, own)
+            _beside(axes, place, cell.mean, evidence.starts(cell.method))
         best = evidence.best()
         axes.set_yticks(range(len(methods)), methods)
         for label, method in zip(axes.get_yticklabels(), methods, strict=True):
@@ -79,15 +79,14 @@ def _mark(axes: "Axes", result: Result, place: int, seeds: list[int]) -> None:
     )
 
 
-def _beside(axes: "Axes", place: int, mean: float | None, own: list[Result]) -> None:
+def _beside(axes: "Axes", place: int, mean: float | None, ptq: list[float]) -> None:
     """The row's mean and PTQ in numbers, and its PTQ as a dotted line where the axis reaches it."""
-    ptq = {result.ptq for result in own if result.ptq is not None and result.mode != "fp32"}
     low, high = axes.get_xlim()
-    for value in sorted(ptq):
+    for value in ptq:
         if low <= value <= high:
             axes.plot([value] * 2, [place - 0.4, place + 0.4], color=MUTED, linewidth=1.4, linestyle=(0, (1, 1)))
     numbers = ["–" if mean is None else f"{mean:.4f}"]
-    numbers += [f"PTQ {value:.4f}" for value in sorted(ptq)]
+    numbers += [f"PTQ {value:.4f}" for value in ptq]
     axes.annotate(
         " · ".join(numbers), (1.0, place), xycoords=("axes fraction", "data"), xytext=(8, 0),
         textcoords="offset points", va="center", fontsize=9, color=MUTED, annotation_clip=False,

@@ -139,18 +139,13 @@ def _contest(evidence: Evidence) -> list[str]:
     if not found:
         return []
     first, *narrower = found
+    parts = [f"Against other libraries at the same width: {_width(first, evidence)}.\n", _duel_table(first, evidence)]
+    for duels in narrower:
+        bits = _bits(evidence.bits(duels[0].peer))
+        parts.append(f"Against those of {bits} bits a weight, our best of no more: {_width(duels, evidence)}.\n")
+        parts.append(_duel_table(duels, evidence))
     return [
-        f"Against other libraries at the same width: {_width(first, evidence)}.\n",
-        _duel_table(first, evidence),
-        *(
-            part
-            for duels in narrower
-            for part in (
-                f"Against those of {_bits(evidence.bits(duels[0].peer))} bits a weight, our best of no more: "
-                f"{_width(duels, evidence)}.\n",
-                _duel_table(duels, evidence),
-            )
-        ),
+        *parts,
         "Spread: the larger standard deviation over seeds of the two rows. Ahead: every seed is, and the mean by more "
         "than the spread. Our row was chosen by the numbers that judge it, the peers were not.\n",
     ]
@@ -204,7 +199,7 @@ def _row(cell: Cell, evidence: Evidence) -> tuple[str, ...]:
         cell.method,
         _bits(evidence.bits(cell.method)),
         f"{len(cell.counted_seeds)} of {len(seeds)}",
-        _start(cell, evidence),
+        ", ".join(map(metric, evidence.starts(cell.method))) or ABSENT,
         metric(cell.mean),
         f"{metric(cell.minimum)} to {metric(cell.maximum)}" if several else ABSENT,
         metric(cell.std),
@@ -214,12 +209,6 @@ def _row(cell: Cell, evidence: Evidence) -> tuple[str, ...]:
         _classes(cell),
         f"{sum(times) / len(times):.0f} s" if times else ABSENT,
     )
-
-
-def _start(cell: Cell, evidence: Evidence) -> str:
-    """Before training; its seeds begin alike, so more than one value says that they were measured apart."""
-    found = {result.ptq for result in evidence.of(cell.method) if result.ptq is not None and result.mode != "fp32"}
-    return ", ".join(metric(value) for value in sorted(found)) or ABSENT
 
 
 def _bits(value: float | None) -> str:

@@ -24,7 +24,6 @@ from qat_ladder.stage import board_rows, run_stage
 from qat_ladder.version import CREATED_BY
 
 RECORD = "campaign.json"
-_STOPPED = (Exit.INTERRUPTED, Exit.TERMINATED)
 
 
 def recorded(root: Path) -> Campaign:
@@ -91,7 +90,7 @@ def run_campaign(
                 try:
                     code = _work_on(unit, shown, stop_doomed=stop_doomed)
                 except (LadderError, qat_artifacts.ArtifactError) as error:
-                    if isinstance(error, LadderError) and error.code in _STOPPED:
+                    if isinstance(error, LadderError) and error.interrupted:
                         raise
                     faults[unit.name] = str(error)
                     hopeless.add(arm)
